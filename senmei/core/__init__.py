@@ -1,0 +1,1 @@
+"""Nouns everyone may speak of: volumes, scans, examples, errors, seeds, provenance, devices."""

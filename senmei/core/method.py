@@ -1,0 +1,65 @@
+"""The contract of a method: anything that restores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from senmei.core.example import Example
+
+
+@dataclass
+class FitContext:
+    """What fitting may know of the job it runs in.
+
+    seed : of this method in this run. device : a torch device string. threads : cores granted.
+    checkpoint : file for resuming, kept beside the weights until they are final (None: do not checkpoint).
+    log : progress, a line at a time. history : rows for history.tsv.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint: Path | None = None
+    log: Callable[[str], None] = print
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Method:
+    """Base of all methods. Settings are keyword arguments of the constructor, with defaults and checks there.
+
+    needs : roles that *fitting* needs of the training and validation examples; () when there is nothing to fit.
+    inputs : roles that `apply` needs.
+    family : 'none', 'classical' or 'learned'; the report compares the learned with the best tuned classical.
+    sentence : what the methods paragraph says of it; may use {settings[...]} and {card[...]}.
+    references : for the same paragraph.
+    """
+
+    title: ClassVar[str]
+    family: ClassVar[str] = "classical"
+    needs: ClassVar[tuple[str, ...]] = ()
+    inputs: ClassVar[tuple[str, ...]] = ("input",)
+    sentence: ClassVar[str] = ""
+    references: ClassVar[tuple[str, ...]] = ()
+
+    def fit(
+        self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
+    ) -> Mapping[str, np.ndarray]:
+        """Weights as named arrays (saved as safetensors). Tuning uses `validation` only."""
+        return {}
+
+    def load(self, weights: Mapping[str, np.ndarray], device: str = "cpu") -> None:
+        """Take fitted weights, ready to apply on `device`."""
+
+    def apply(self, example: Example) -> Any:
+        """The restored Volume (on `output_grid(example)`), or a prediction (dict)."""
+        raise NotImplementedError(type(self).__name__)
+
+    def output_grid(self, example: Example) -> tuple[tuple[int, ...], np.ndarray]:
+        """(shape, affine) of what `apply` returns: by default the input's own."""
+        volume = example["input"]
+        return volume.shape, volume.affine

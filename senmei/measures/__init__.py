@@ -1,0 +1,16 @@
+"""Pure functions of one example and its restored volume. See `senmei.core.measure` for the contract."""
+
+from senmei.core.registry import Registry
+
+MEASURES = Registry(
+    "measure",
+    {
+        "psnr": "senmei.measures.psnr:psnr",
+        "ssim": "senmei.measures.ssim:ssim",
+        "nmse": "senmei.measures.nmse:nmse",
+        "mse": "senmei.measures.mse:mse",
+        "sharpness": "senmei.measures.sharpness:sharpness",
+        "residual_structure": "senmei.measures.residual_structure:residual_structure",
+        "lesion_survival": "senmei.measures.lesion_survival:lesion_survival",
+    },
+)

@@ -1,0 +1,1 @@
+"""Anatomy as labels, with exact truth."""
