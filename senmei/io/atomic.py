@@ -1,0 +1,89 @@
+"""Files that are either whole or not there: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from senmei.core.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary sibling of `path` to write a file to; renamed to `path` if the block succeeds, removed if not.
+
+    The sibling is hidden and keeps the suffixes of `path`, so programs that go by the name write the same format.
+    Parent folders are made. A file that stood at `path` stays as it was until the rename.
+    Raises DataError if the disk is full or the block wrote nothing; other errors pass through.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # Short, so that a long name does not grow beyond the file system's 255 bytes.
+    suffix = "".join(final.suffixes[-2:])[-32:]
+    temporary = final.parent / f".{uuid.uuid4().hex[:16]}.tmp{suffix}"
+    try:
+        yield temporary
+        if not temporary.exists():
+            raise DataError(
+                "Nothing was written",
+                where=final,
+                why="the step that should have written this file ended without doing so",
+                fix="see the log of this step",
+            )
+        _fsync(temporary)
+        os.replace(temporary, final)
+        _fsync(final.parent)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DataError(
+            "Cannot write a file",
+            where=final,
+            why=f"the disk is full ({error.strerror}); nothing was left behind",
+            fix="free some space, or choose another output folder; then run the same command again",
+        ) from error
+    finally:
+        _remove(temporary)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write `content` to `path` atomically, as UTF-8 with its line ends as they are."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits; reads 1 MiB at a time."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
