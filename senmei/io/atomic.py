@@ -33,9 +33,9 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary sibling of `path` to write a file to; renamed to `path` if the block succeeds, removed if not.
+    """A temporary sibling of `path` to write to; renamed to `path` if the block succeeds, removed if not.
 
-    The sibling is hidden and keeps the suffixes of `path`, so programs that go by the name write the same format.
+    The sibling is hidden and keeps the suffixes of `path`, for programs that choose the format by the name.
     Parent folders are made. A file that stood at `path` stays as it was until the rename.
     Raises DataError if the disk is full or the block wrote nothing; other errors pass through.
     """
