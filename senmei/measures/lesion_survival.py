@@ -19,7 +19,7 @@ def lesion_survival(example: Example, restored: Volume) -> float:
     """C(restored) / C(reference), with C = mean inside `lesion` − mean in the shell around it.
 
     The shell is 1 to 3 voxels off the lesion (the first voxel is partial volume) and inside the mask.
-    1: the lesion is as visible as in the reference; 0: erased; above 1: exaggerated; below 0: inverted. No unit.
+    1: as visible as in the reference; 0: erased; above 1: exaggerated; below 0: inverted. No bounds, no unit.
     Raises DataError if the lesion is empty or has no surroundings, or the reference does not show it
     (contrast below 0.1 % of its largest value), or the grids differ.
     """

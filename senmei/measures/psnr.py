@@ -12,8 +12,8 @@ from senmei.measures.judged import data_range, squared_error
 def psnr(example: Example, restored: Volume) -> float:
     """PSNR = 10 log10(L² / MSE), dB, with MSE over the mask and L = `scan["data_range"]`.
 
-    Higher is better; unbounded; a perfect copy gives infinity. L is fixed for the scan (white-matter intensity
-    of the reference), so white noise of p % of white matter has 40 − 20 log10(p) dB.
+    Higher is better; unbounded; a perfect copy gives infinity. L is fixed for the scan (the reference's
+    white-matter intensity), so white noise of p % of white matter has 40 − 20 log10(p) dB.
     Raises DataError if there is no data range, the grids differ or a voxel is not finite.
     Source: as in the BrainWeb denoising literature, e.g. Coupé et al., IEEE TMI 27:425 (2008).
     """

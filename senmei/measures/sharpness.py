@@ -18,9 +18,9 @@ STRONGEST = 0.10  # share of the voxels judged that count as edges
 def sharpness(example: Example, restored: Volume) -> float:
     """S = Σ ∇reference · ∇restored / Σ |∇reference|², over the 10 % of voxels with the steepest reference.
 
-    The slope of the restored image's gradients on the reference's, across the reference's own edges: the usual
-    ratio of gradient magnitudes, but projected, because magnitudes also grow with noise and would call a noisy
-    image sharp. Central differences per mm; the mask is shrunk by one voxel so that none reaches outside it.
+    The slope of the restored image's gradients on the reference's, across the reference's own edges: the
+    usual ratio of gradient magnitudes, but projected, because magnitudes also grow with noise and would call
+    a noisy image sharp. Central differences per mm; the mask is shrunk by a voxel so that none leaves it.
     1: as sharp as the reference; below 1: blurred; above 1: over-sharpened. No bounds, no unit.
     Raises DataError if the reference has no edges there, or the grids differ.
     """
@@ -42,7 +42,7 @@ def sharpness(example: Example, restored: Volume) -> float:
 
 
 def _shrunk(mask: np.ndarray) -> np.ndarray:
-    """The mask without its outer voxels; beyond the grid counts as inside (differences are one-sided there)."""
+    """The mask without its outer voxels. Beyond the grid counts as inside: differences end there."""
     structure = ndimage.generate_binary_structure(3, 1)
     for axis in range(3):
         if mask.shape[axis] == 1:

@@ -19,9 +19,10 @@ K1, K2 = 0.01, 0.03
 def ssim(example: Example, restored: Volume) -> float:
     """SSIM = mean over the mask of (2 m_x m_y + c1)(2 s_xy + c2) / ((m_x² + m_y² + c1)(s_x² + s_y² + c2)).
 
-    Moments in an 11³ Gaussian window (sigma 1.5 voxels), c1 = (0.01 L)², c2 = (0.03 L)², L = `scan["data_range"]`.
-    The map is computed on the whole grid and averaged inside the mask, so windows at its rim see what lies
-    outside. Without a mask, voxels whose window leaves the grid are left out. Frames of a 4D image count alike.
+    Moments in an 11³ Gaussian window (sigma 1.5 voxels); c1 = (0.01 L)², c2 = (0.03 L)²,
+    L = `scan["data_range"]`. The map is computed on the whole grid and averaged inside the mask, so windows
+    at its rim see what lies outside. Without a mask, voxels whose window leaves the grid are left out.
+    Frames of a 4D image count alike.
     Higher is better; range −1 to 1; 1 is a perfect copy; no unit.
     Raises DataError if there is no data range, the grids differ or a voxel is not finite.
     Source: Wang et al., IEEE TIP 13:600 (2004).
