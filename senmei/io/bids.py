@@ -44,15 +44,17 @@ def list_bids(
 ) -> tuple[list[Row], list[Row], list[Row]]:
     """Participants, images and status rows of a BIDS dataset.
 
-    suffix : of the images wanted. entities : what their names must say, e.g. {'acq': 'mprage', 'ses': ['1', '2']};
-        None as value: the entity must be absent; a whole number matches with or without leading zeros.
-    frames : 'repeats' lists each volume of a 4D file as an image of its own, with its number (from 0) in `frame`.
+    suffix : of the images wanted. entities : what their names must say, e.g. {'acq': 'mprage', 'ses': ['1',
+        '2']}; None as value: the entity must be absent; a whole number matches with or without leading zeros.
+    frames : 'repeats' lists each volume of a 4D file as an image of its own, with its number (from 0) in
+        `frame`.
 
-    participants : `subject` ('sub-' and a safe label), then the columns of participants.tsv, where there is one.
+    participants : `subject` ('sub-' and a safe label), then the columns of participants.tsv, where there is
+        one.
     images : `scan` (BIDS stem of safe labels, without suffix), `subject`, `session`, `run`, other entities,
         `path` (absolute), `repeat` (1, 2, ... within the subject).
-    status : `scan`, `subject`, `status` ('failed' or 'absent'), `error`: what was left out, and why. One bad name,
-        duplicate, broken link or empty subject never stops the others.
+    status : `scan`, `subject`, `status` ('failed' or 'absent'), `error`: what was left out, and why. One bad
+        name, duplicate, broken link or empty subject never stops the others.
     Raises DataError if the folder is missing or nothing in it matches; it says what is there instead.
     """
     root = _root(path)
@@ -233,7 +235,7 @@ def _same(value: str | None, option: Any, key: str) -> bool:
 
 
 def _unique(found: _Found) -> list[Row]:
-    """Images whose entities are theirs alone; those that share them are all left out, with a row that says so."""
+    """Images whose entities are theirs alone; of those that share them none is taken, and a row says so."""
     groups: dict[frozenset[str], list[Row]] = {}
     for row in found.images:
         groups.setdefault(frozenset(row["scan"].split("_")), []).append(row)

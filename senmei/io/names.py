@@ -12,8 +12,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9]{1,64}")
 def safe_label(name: str) -> str:
     """A BIDS label (ASCII letters and digits only) for any text.
 
-    Plain alphanumerics of up to 64 characters stay as they are. Anything else keeps what letters and digits it
-    has (at most 24) and gets 'x' and 48 bits of its SHA-256, so that 'a b', 'a/b' and 'ab' stay apart.
+    Plain alphanumerics of up to 64 characters stay as they are. Anything else keeps what letters and digits
+    it has (at most 24) and gets 'x' and 48 bits of its SHA-256, so that 'a b', 'a/b' and 'ab' stay apart.
     The same text always gives the same label; a label given back in stays itself.
     """
     name = str(name)
