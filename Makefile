@@ -64,7 +64,7 @@ $(STAMP): constraints.txt
 	done; \
 	if [ -z "$${found:-}" ]; then \
 	  echo "Senmei needs Python 3.11, 3.12 or 3.13."; \
-	  echo "  found: $$($${python:-python3} --version 2>&1 || true)"; \
+	  echo "  found: $$($${python:-python3} --version 2>/dev/null || echo "no $${python:-python3}")"; \
 	  echo "  fix:   install one of them and say which: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; \
 	  exit 1; \
 	fi; \
