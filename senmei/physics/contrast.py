@@ -177,25 +177,21 @@ def apply_appearance(head, appearance: Appearance) -> Volume:
     m = a.means
     distance = head.details["distance"]
     slow = [1 + a.smooth * smooth_field(rng.standard_normal((9, 10, 9)), shape) for _ in range(3)]
-    noise = white_noise(shape, rng)
-    fine = ndimage.gaussian_filter(noise, 0.6, truncate=3)
-    fine /= fine.std()
-    # tract-like: noise stretched along one axis after another, so that it looks like fibre bundles
-    tract = sum(_unit(ndimage.gaussian_filter(white_noise(shape, rng), s, truncate=2.5)) for s in ((2.2, 0.6, 0.6), (0.6, 2.2, 0.6), (0.6, 0.6, 2.2)))
-    tract /= np.sqrt(3)
-    layers = 1 + a.layers * (0.5 - np.clip(distance, 0, 3) / 3)
+    fine = _texture(shape, (0.55, 1.2), (1.0, 0.7), head.relative_mm, rng)
+    coarse = _texture(shape, (1.0, 2.4), (0.8, 1.0), head.relative_mm, rng)
     texture = 1 + a.texture * fine
-    white = m["white"] * slow[0] * (1 + a.tracts * tract) * texture
+    layers = 1 + a.layers * (0.5 - np.clip(distance, 0, 3) / 3)
+    fibres = 1 + a.tracts * coarse
+    # close to the cortex white matter is a little darker (short fibres, thinner myelin)
+    white = m["white"] * slow[0] * fibres * texture * (1 - 0.25 * a.layers * np.exp(np.minimum(distance, 0) / 2))
     grey = m["grey"] * slow[1] * layers * texture
-    deep = m["deep_grey"] * slow[2] * (1 + 0.7 * a.tracts * tract) * texture
+    deep = (m["deep_grey"] + (m["white"] - m["deep_grey"]) * 0.6 * head.details["myelin"]) * slow[2] * fibres * texture
     image = f[3] * white + f[2] * grey + f[4] * deep + f[1] * m["csf"]
     if f[5:].any():
-        marrow = head.details["marrow"]
-        bone = m["bone"] + (m["marrow"] - m["bone"]) * marrow
-        image += f[5] * bone + f[6] * m["soft"] * slow[2] * (1 + 5 * a.texture * fine)
-    if "vessel" in head.details:
-        v = head.details["vessel"]
-        image += v * (m["blood"] - image)
+        bone = m["bone"] + (m["marrow"] - m["bone"]) * head.details["marrow"]
+        soft = m["soft"] + (m["grey"] - m["soft"]) * head.details["muscle"]
+        image += f[5] * bone + f[6] * soft * slow[2] * (1 + 3 * a.tracts * coarse)
+    image += head.details["vessel"] * (m["blood"] - image) * (f[0] < 0.5)
     image = np.clip(image, 0, None) ** a.gamma
     if a.psf > 0.05:
         image = ndimage.gaussian_filter(image, a.psf, truncate=3)
@@ -205,8 +201,15 @@ def apply_appearance(head, appearance: Appearance) -> Volume:
     return volume if a.bias is None else apply_bias(volume, a.bias)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / max(float(x.std()), 1e-12)
+def _texture(
+    shape: tuple[int, ...], scales: tuple[float, ...], shares: tuple[float, ...], voxel: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Unit-variance isotropic texture of several scales (sigma in template mm), float32."""
+    noise, total = white_noise(shape, rng), np.zeros(shape, np.float32)
+    for scale, share in zip(scales, shares, strict=True):
+        part = ndimage.gaussian_filter(noise, scale / voxel, truncate=3)
+        total += share * part / max(float(part.std()), 1e-12)
+    return total / max(float(total.std()), 1e-12)
 
 
 def render_t1w(head, tesla: float, rng: np.random.Generator) -> Volume:
