@@ -48,7 +48,7 @@ lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint, import-linter, mypy
 bench: $(STAMP)  ## measure everything in benchmarks/ again (an hour or more), to docs/benchmarks.md
 	@for script in benchmarks/*.py; do \
 	  case $$script in */_*) continue;; esac; \
-	  echo "== $$script"; $(BIN)/python -u "$$script"; \
+	  echo "== $$script"; PYTHONPATH="$(CURDIR)" $(BIN)/python -u "$$script"; \
 	done
 
 .PHONY: clean
