@@ -17,7 +17,7 @@ from senmei.core.volume import Volume
 from senmei.physics.intensity import white_matter_level
 from senmei.physics.noise_level import estimate_sigma
 
-CONDITIONS = ("noise", "acceleration")  # columns of scans.tsv that make one noise condition
+CONDITIONS = ("acquisition", "noise")  # columns of scans.tsv that make one noise condition
 
 
 class Tuned(Method):
@@ -36,6 +36,7 @@ class Tuned(Method):
     Applying: log of the value, linear in the noise level, held constant beyond the ends.
     """
 
+    needs: ClassVar[tuple[str, ...]] = ("input", "mask", "reference")  # `target` takes the place of the reference
     number: ClassVar[str] = "parameter"
     bounds: ClassVar[tuple[float, float]] = (0.1, 10.0)
 
@@ -117,7 +118,7 @@ class Tuned(Method):
         return float(np.exp(np.interp(level, noise, np.log(values))))
 
     def apply(self, example: Example) -> Volume:
-        """The restored Volume: float32, the input's geometry and intensity. A constant image stays as it is."""
+        """The restored Volume: float32, the input's geometry and intensity. A constant one stays as it is."""
         volume = one_volume(example["input"], example.scan.get("scan", "?"))
         data = volume.data
         if data.min() == data.max():
@@ -194,7 +195,7 @@ class Tuned(Method):
 
 
 def noise_level(data: np.ndarray, sigma: float) -> float:
-    """Sigma over the white-matter level of the same image: noise as a fraction, free of the intensity unit."""
+    """Sigma over the white-matter level of the same image: noise as a fraction, whatever the unit."""
     white = white_matter_level(data)
     return sigma / white if white > 0 else 0.0
 

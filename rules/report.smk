@@ -1,0 +1,122 @@
+"""From numbers to pages.
+
+Needs: measured and analysed tables, manifests of every stage (for what failed), cards.
+Makes: measures.tsv (tidy), status.tsv, summary.json, report.html a study; report/index.html of the run.
+"""
+
+
+def study_tables(study, kind):
+    """Tables of one kind of a study, once all its cohorts are listed."""
+    s = plan[study]
+    for cohort in s.cohorts:
+        listing(study, cohort)
+    folder = f"<results>/{study}"
+    if kind == "cohorts":
+        return [f"{folder}/cohorts/{c}/status.tsv" for c in s.cohorts]
+    if kind == "raw":
+        return [f"{folder}/cohorts/{c}/raw/{shard}.tsv" for c in s.cohorts for shard in s.shards(c)]
+    if kind == "prepared":
+        return [f"{folder}/prepared/{c}/{g}/{shard}.tsv" for c, shard in s.judged() for g in s.measured_groups]
+    if kind == "analysed":
+        return [f"{folder}/analysed/{c}/{a}/{m}/{shard}.tsv" for c, a, m, shard in s.analysed()]
+    return [f"{folder}/{kind}/{c}/{m}/{shard}.tsv" for c, shard in s.judged() for m in s.methods]
+
+
+def collected(*kinds):
+    """Input function: paths of some kinds of table of a study."""
+    return lambda wildcards: [path for kind in kinds for path in study_tables(wildcards.study, kind)]
+
+
+def cohort_tables(wildcards):
+    """scans.tsv of all cohorts of a study."""
+    return [f"<results>/{wildcards.study}/cohorts/{c}/scans.tsv" for c in plan[wildcards.study].cohorts]
+
+
+def method_cards(wildcards):
+    """Cards of all methods of a study."""
+    return [f"<results>/{wildcards.study}/models/{m}/card.json" for m in plan[wildcards.study].methods]
+
+
+rule collect:
+    """Tidy table, failures and headlines of a study."""
+    input:
+        results=collected("measured", "analysed"),
+        stages=collected("cohorts", "raw", "prepared", "restored"),
+        scans=cohort_tables,
+        cards=method_cards,
+    output:
+        measures="<results>/{study}/measures.tsv",
+        status="<results>/{study}/status.tsv",
+        summary="<results>/{study}/summary.json",
+    log:
+        "<logs>/{study}/collect.log",
+    benchmark:
+        "<benchmarks>/{study}/collect.tsv"
+    params:
+        code=lambda wildcards: plan[wildcards.study].code("collect"),
+        study=study_use,
+        seed=study_seed,
+        run=config["run"],
+        measures=lambda wildcards: frozen(plan[wildcards.study].measures),
+        analyses=lambda wildcards: frozen({n: s["use"] for n, s in plan[wildcards.study].analyses.items()}),
+    threads: 1
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
+    conda:
+        "../envs/torch.yaml"
+    script:
+        "../scripts/collect.py"
+
+
+rule report_study:
+    """The page of one study: figures, tables, failures, methods paragraph."""
+    input:
+        measures="<results>/{study}/measures.tsv",
+        status="<results>/{study}/status.tsv",
+        summary="<results>/{study}/summary.json",
+        cards=method_cards,
+    output:
+        page="<results>/{study}/report.html",
+    log:
+        "<logs>/{study}/report_study.log",
+    benchmark:
+        "<benchmarks>/{study}/report_study.tsv"
+    params:
+        code=lambda wildcards: plan[wildcards.study].code("report", "senmei.report.study"),
+        spec=lambda wildcards: frozen(
+            report_spec(plan[wildcards.study].study, plan[wildcards.study].settings, config["run"])
+        ),
+    threads: 1
+    resources:
+        mem_mb=megabytes(2000),
+        runtime=minutes(30),
+    conda:
+        "../envs/base.yaml"
+    script:
+        "../scripts/report_study.py"
+
+
+rule report_run:
+    """The cohort report: every study of the run on one page."""
+    input:
+        pages=[f"<results>/{study}/report.html" for study in plan.studies],
+        summaries=[f"<results>/{study}/summary.json" for study in plan.studies],
+    output:
+        page="<results>/report/index.html",
+    log:
+        "<logs>/report_run.log",
+    benchmark:
+        "<benchmarks>/report_run.tsv"
+    params:
+        code=fingerprint("senmei.report.cohort"),
+        studies=list(plan.studies),
+        config=frozen(config),
+    threads: 1
+    resources:
+        mem_mb=megabytes(1000),
+        runtime=minutes(10),
+    conda:
+        "../envs/base.yaml"
+    script:
+        "../scripts/report_run.py"

@@ -1,0 +1,54 @@
+"""Targets by name; `snakemake --list-target-rules` prints this page. `all`, the default, is in the Snakefile."""
+
+
+rule demo:
+    """The demonstration on embedded phantoms (the shipped configuration), to results/demo/report/index.html."""
+    input:
+        rules_report(),
+
+
+rule report:
+    """The cohort report and the page of each study."""
+    input:
+        rules_report(),
+        [f"<results>/{study}/report.html" for study in plan.studies],
+
+
+rule cohorts:
+    """Tables and checked raw images of every cohort."""
+    input:
+        every("raw"),
+
+
+rule models:
+    """Weights and cards of every method."""
+    input:
+        [f"<results>/{s.name}/models/{m}/card.json" for s in plan.studies.values() for m in s.methods],
+
+
+rule restored:
+    """Test scans restored by every method."""
+    input:
+        every("restored"),
+
+
+rule measured:
+    """Measures of every restored scan."""
+    input:
+        every("measured"),
+
+
+rule analysed:
+    """Analyses of every restored scan, and the tidy table of all numbers."""
+    input:
+        every("analysed"),
+        [f"<results>/{study}/measures.tsv" for study in plan.studies],
+
+
+for _study in plan.studies.values():
+
+    rule:
+        name:
+            _study.name
+        input:
+            f"<results>/{_study.name}/report.html",

@@ -1,0 +1,17 @@
+"""Analyse the restored scans of one shard."""
+
+from senmei.core.jobs import job
+from senmei.stages.measure import analyse_shard
+
+with job(snakemake) as j:  # noqa: F821
+    analyse_shard(
+        j.input.scans,
+        j.input.restored,
+        j.input.prepared,
+        j.wildcards.shard,
+        j.output.table,
+        j.params.analysis,
+        j.settings("settings"),
+        strict=j.params.strict,
+        log=j.log,
+    )

@@ -1,0 +1,11 @@
+"""What the clinician asks of restored scans. See `senmei.core.analysis` for the contract."""
+
+from senmei.core.registry import Registry
+
+ANALYSES = Registry(
+    "analysis",
+    {
+        "tissues": "senmei.analyses.tissues:Tissues",
+        "repeats": "senmei.analyses.repeats:Repeats",
+    },
+)

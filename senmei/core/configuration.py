@@ -1,0 +1,157 @@
+"""Configuration: presets, overlays, schemas, and messages that name the nearest valid key."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from senmei.core.errors import ConfigError, nearest
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, key by key, at every depth; a null in `over` removes the key. Neither is changed."""
+    result = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        if value is None and isinstance(result.get(key), Mapping):
+            del result[key]
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a dictionary. Raises ConfigError naming the line."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError("Cannot read configuration", where=path, why=str(error), fix="correct the YAML") from error
+    if not isinstance(content, dict):
+        raise ConfigError("Cannot read configuration", where=path, why="it holds no keys", fix="write `key: value` lines")
+    return content
+
+
+def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The full configuration of a run: presets laid under the user's keys, defaults filled in, all of it checked.
+
+    config : what Snakemake merged from config/config.yaml and --configfile overlays.
+    root : the folder that holds config/. Raises ConfigError with the key path, the reason and the nearest valid key.
+    """
+    schemas = root / "config" / "schemas"
+    config = validate(dict(config), load_yaml(schemas / "config.schema.yaml"), "config")
+    studies = {}
+    for name, user in config["studies"].items():
+        user = user or {}
+        if user.get("enabled") is False:
+            continue
+        use = user.get("use", name)
+        base: dict[str, Any] = {"use": use}
+        shipped = root / "config" / "studies" / f"{use}.yaml"
+        if ":" not in use:
+            if not shipped.exists():
+                known = [p.stem for p in (root / "config" / "studies").glob("*.yaml")]
+                raise ConfigError(
+                    f"Unknown study '{use}'", where=f"studies.{name}", why="no such study", fix=nearest(use, known)
+                )
+            definition = load_yaml(shipped)
+            presets = definition.pop("presets", {})
+            preset = user.get("preset", config["preset"])
+            if preset not in presets:
+                raise ConfigError(
+                    f"Unknown preset '{preset}'", where=f"studies.{name}.preset", why="no such preset", fix=nearest(preset, presets)
+                )
+            base = merge(merge(base, definition), presets[preset])
+        studies[name] = _study(merge(base, user), f"studies.{name}", schemas)
+    return {**config, "studies": studies}
+
+
+def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any]:
+    for kind in ("cohorts", "methods", "measures", "analyses"):  # null removes, also what no preset had
+        settings[kind] = {k: v for k, v in (settings.get(kind) or {}).items() if v is not None}
+    settings = validate(settings, load_yaml(schemas / "study.schema.yaml"), where)
+    own = schemas / "studies" / f"{settings['use']}.schema.yaml"
+    if own.exists():
+        parts = load_yaml(own)
+        settings["degradation"] = validate(settings["degradation"], parts["degradation"], f"{where}.degradation")
+        for name, cohort in settings["cohorts"].items():
+            kinds = parts["cohorts"]
+            source = cohort["source"]
+            if source not in kinds:
+                raise ConfigError(
+                    f"Unknown source '{source}'",
+                    where=f"{where}.cohorts.{name}.source",
+                    why="this study has no such door",
+                    fix=nearest(source, kinds),
+                )
+            settings["cohorts"][name] = validate(cohort, kinds[source], f"{where}.cohorts.{name}")
+    for kind in ("methods", "analyses"):
+        table = load_yaml(schemas / f"{kind}.schema.yaml")
+        for name, spec in settings[kind].items():
+            use = spec.setdefault("use", name)
+            if ":" in use:
+                continue
+            if use not in table:
+                raise ConfigError(
+                    f"Unknown {kind[:-3] + 'is' if kind == 'analyses' else 'method'} '{use}'",
+                    where=f"{where}.{kind}.{name}",
+                    why="nothing of this name is registered",
+                    fix=nearest(use, table),
+                )
+            settings[kind][name] = validate(spec, table[use], f"{where}.{kind}.{name}", allow=("use", "cohorts"))
+    return settings
+
+
+def validate(value: dict[str, Any], schema: dict[str, Any], where: str, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`value` with the schema's defaults filled in. Raises ConfigError: key path, what is wrong, nearest valid key."""
+    from jsonschema import Draft202012Validator
+
+    schema = copy.deepcopy(schema)
+    for key in allow:
+        schema.setdefault("properties", {}).setdefault(key, {})
+    value = copy.deepcopy(value)
+    _defaults(value, schema)
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.path)))
+    if not errors:
+        return value
+    error = errors[0]
+    path = ".".join([where, *map(str, error.absolute_path)])
+    if error.validator == "additionalProperties":
+        valid = list(error.schema.get("properties", {}))  # type: ignore[union-attr]
+        unknown = [key for key in error.instance if key not in valid]
+        raise ConfigError(
+            f"Unknown key '{unknown[0]}'", where=f"{path}.{unknown[0]}", why="no such key", fix=nearest(unknown[0], valid)
+        )
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        detail = error.schema["properties"].get(missing[0], {})  # type: ignore[index]
+        raise ConfigError(
+            f"Missing key '{missing[0]}'",
+            where=f"{path}.{missing[0]}",
+            why="it has no default",
+            fix=f"set it: {detail.get('description', 'see config/schemas')}",
+        )
+    described = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    fix = described or "see config/schemas"
+    if error.validator == "enum":
+        fix = nearest(str(error.instance), map(str, error.validator_value))
+    raise ConfigError("Invalid value", where=path, why=error.message[:300], fix=fix)
+
+
+def _defaults(value: Any, schema: Mapping[str, Any]) -> None:
+    if not isinstance(value, dict):
+        return
+    for key, part in schema.get("properties", {}).items():
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if key in value:
+            _defaults(value[key], part)
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, Mapping):
+        for key in value:
+            if key not in schema.get("properties", {}):
+                _defaults(value[key], extra)

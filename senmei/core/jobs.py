@@ -1,0 +1,101 @@
+"""What a script needs around its one call: the log, clear errors, threads, volatile provenance."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from senmei.core.errors import SenmeiError
+
+
+class Job:
+    """A Snakemake job as a script sees it: paths, parameters, a line-by-line log."""
+
+    def __init__(self, snakemake: Any) -> None:
+        self.input, self.output, self.params = snakemake.input, snakemake.output, snakemake.params
+        self.wildcards, self.threads, self.config = snakemake.wildcards, int(snakemake.threads), snakemake.config
+        self.rule = snakemake.rule
+        self.name = " ".join([self.rule, *map(str, snakemake.wildcards)])
+        self.used: dict[str, Any] = {}  # volatile facts to be recorded beside the log
+        self._logger = logging.getLogger("senmei")
+
+    def log(self, text: str) -> None:
+        """A line for the log and, first line only, for the terminal."""
+        self._logger.info(text)
+        print(f"[{self.name}] {text.splitlines()[0]}", file=sys.stderr, flush=True)
+
+    def settings(self, name: str) -> Any:
+        """A parameter that the rule passed as canonical JSON."""
+        return json.loads(self.params[name])
+
+    def device(self) -> str:
+        """The torch device that `device:` in the configuration leads to here; told in the log, recorded."""
+        from senmei.core.devices import resolve_device
+
+        device = resolve_device(self.config.get("device", "prefer"))
+        self.used["device"] = device
+        self._logger.info("device: %s (policy: %s)", device, self.config.get("device", "prefer"))
+        return device
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Run a script's body: log to the rule's file, keep to the threads granted, turn errors into four lines.
+
+    Beside the log, `<log>.json` keeps what is volatile (when, where, how long), so that outputs do not.
+    """
+    log = Path(str(snakemake.log[0]))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    logging.captureWarnings(True)
+    _limit_threads(int(snakemake.threads))
+    this = Job(snakemake)
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    try:
+        yield this
+    except SenmeiError as error:
+        logging.getLogger("senmei").exception("failed")
+        print(f"\n{error}\n  log:   {log}\n", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception:
+        logging.getLogger("senmei").exception("failed")
+        raise
+    finally:
+        volatile = {
+            "started": started,
+            "seconds": round(time.monotonic() - clock, 2),
+            "host": platform.node(),
+            "threads": this.threads,
+            **this.used,
+        }
+        log.with_name(log.name + ".json").write_text(json.dumps(volatile, indent=1) + "\n", encoding="utf-8")
+
+
+def _limit_threads(threads: int) -> None:
+    """A job uses exactly the threads it was given: for libraries loaded later by environment, others by call."""
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    ):
+        os.environ[name] = str(threads)
+    os.environ.setdefault("ANTS_RANDOM_SEED", "1")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    if "numpy" in sys.modules:
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:  # an environment without scikit-learn: BLAS read the variables above when it loaded
+            return
+        threadpool_limits(threads)

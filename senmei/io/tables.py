@@ -1,0 +1,72 @@
+"""TSV tables as lists of dictionaries, in BIDS manner: `n/a` for missing, one header line, LF ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from senmei.core.errors import DataError
+from senmei.io.atomic import write_text
+
+Row = dict[str, Any]
+
+
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+
+
+def parse_value(text: str) -> Any:
+    """'n/a' and '' -> None, plain numbers -> int or float, anything else (also '007') stays text."""
+    if text in ("n/a", ""):
+        return None
+    if _NUMBER.fullmatch(text):
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+    return text
+
+
+def format_value(value: Any) -> str:
+    """Inverse of `parse_value`; floats with 9 significant digits, control characters as spaces."""
+    if value is None or value != value:
+        return "n/a"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return " ".join(str(value).split()) if any(c in str(value) for c in "\t\r\n") else str(value)
+
+
+def write_tsv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows atomically; `columns` come first, others in order of appearance."""
+    rows = list(rows)
+    names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(names)
+    writer.writerows([[format_value(row.get(name)) for name in names] for row in rows])
+    write_text(path, text.getvalue())
+
+
+def read_tsv(path: Path | str) -> list[Row]:
+    """Rows of a table written by us or by BIDS. Raises DataError naming file and line."""
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter="\t")
+            names = next(reader, None)
+            if names is None:
+                raise ValueError("it is empty")
+            rows = []
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(names):
+                    raise ValueError(f"line {reader.line_num} has {len(cells)} cells, the header has {len(names)}")
+                rows.append({name: parse_value(cell) for name, cell in zip(names, cells, strict=True)})
+            return rows
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise DataError(
+            "Cannot read table", where=path, why=str(error), fix="a table is tab-separated UTF-8 with one header line"
+        ) from error

@@ -1,0 +1,109 @@
+"""Gather a study: the tidy table of measures, what failed, and the headlines with their confidence intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from senmei.core.fingerprint import class_constants
+from senmei.io.atomic import write_text
+from senmei.io.tables import Row, read_tsv, write_tsv
+from senmei.studies import STUDIES
+
+
+def collect_study(
+    folder: Path,
+    results: Sequence[str],
+    stages: Sequence[str],
+    cards: Sequence[str],
+    name: str,
+    use: str,
+    *,
+    run: str,
+    measures: Mapping[str, str],
+    analyses: Mapping[str, str],
+    seed: int,
+) -> None:
+    """Write measures.tsv, status.tsv and summary.json into a study's folder.
+
+    results : tables of measures and analyses. stages : manifests and status tables of the stages before.
+    cards : of the methods. name, use : of the study. measures, analyses : name -> registered name or place.
+    """
+    study = STUDIES.get(use)
+    conditions = list(study.conditions)
+    rows = _tidy(folder, name, results, conditions)
+    first = ("study", "cohort", "method", "scan", "subject", "split", *conditions, "measure", "value")
+    write_tsv(folder / "measures.tsv", rows, first)
+    status = list(_failures(folder, [*stages, *results]))
+    write_tsv(folder / "status.tsv", status, ("stage", "cohort", "method", "scan", "subject", "status", "error"))
+    facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
+    methods = {card["method"]: {"family": card["family"], "title": card["title"]} for card in facts}
+    summary: dict[str, Any] = {"headlines": [], "best_classical": {}}
+    if rows:
+        import pandas as pd
+
+        from senmei.analyses.summary import summarise
+
+        summary |= summarise(pd.DataFrame(rows), methods, measure_facts(measures, analyses), conditions, seed)
+    failed = sum(row["status"] == "failed" for row in status)
+    summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
+    write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def _place(folder: Path, path: str) -> tuple[str, str, str]:
+    """(stage, cohort, method or '') of a table, from where it lies."""
+    parts = Path(path).relative_to(folder).parts
+    stage = {"cohorts": "ingest" if parts[2] == "raw" else "cohort", "prepared": "prepare", "restored": "restore"}
+    stage |= {"measured": "measure", "analysed": "analyse"}
+    return stage[parts[0]], parts[1], parts[-2] if parts[0] in ("restored", "measured", "analysed") else ""
+
+
+def measure_facts(measures: Mapping[str, str], analyses: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Title, unit and direction of every number that measures and analyses give."""
+    from senmei.analyses import ANALYSES
+    from senmei.measures import MEASURES
+
+    facts = {}
+    for name, use in measures.items():
+        function = MEASURES.get(use)
+        facts[name] = {"title": function.title, "unit": function.unit, "better": function.better}
+    for use in analyses.values():
+        for name, (title, unit, better) in class_constants(ANALYSES.place(use))["MEASURES"].items():
+            facts[name] = {"title": title, "unit": unit, "better": better}
+    return facts
+
+
+def _tidy(folder: Path, study: str, results: Sequence[str], conditions: Sequence[str]) -> list[Row]:
+    known: dict[str, dict[str, Row]] = {}
+    rows = []
+    for path in results:
+        _, cohort, method = _place(folder, path)
+        if cohort not in known:
+            known[cohort] = {row["scan"]: row for row in read_tsv(folder / "cohorts" / cohort / "scans.tsv")}
+        for row in read_tsv(path):
+            if row["status"] != "ok" or row["measure"] is None:
+                continue
+            scan = known[cohort].get(row["scan"], {})
+            rows.append(
+                {
+                    "study": study,
+                    "cohort": cohort,
+                    "method": method,
+                    **{name: row[name] for name in ("scan", "subject", "split")},
+                    **{name: scan.get(name) for name in conditions},
+                    **{name: row[name] for name in ("measure", "value")},
+                }
+            )
+    return rows
+
+
+def _failures(folder: Path, paths: Iterable[str]) -> Iterable[Row]:
+    """What is not ok, told once, by the stage where it happened; later stages are only blocked."""
+    for path in paths:
+        stage, cohort, method = _place(folder, path)
+        for row in read_tsv(path):
+            if row.get("status") not in ("ok", "blocked"):
+                facts = {name: row.get(name) for name in ("scan", "subject", "status", "error")}
+                yield {"stage": stage, "cohort": cohort, "method": method, **facts}

@@ -1,0 +1,77 @@
+"""Raw images of one shard: simulated here, or a user's files looked at closely before anyone relies on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from senmei.core.seeds import derive_seed, short_hash
+from senmei.core.study import Study
+from senmei.io.atomic import sha256
+from senmei.io.roles import load_role
+from senmei.io.tables import Row
+from senmei.stages.shards import Made, each_scan, rows_of_shard
+
+
+def ingest_shard(
+    scans_tsv: Path | str,
+    shard: str,
+    manifest: Path | str,
+    study: Study,
+    cohort: Mapping[str, Any],
+    *,
+    seed: int,
+    code: str,
+    strict: bool,
+    log: Callable[[str], None],
+) -> None:
+    """Write the raw manifest of a shard: one row an image and role.
+
+    Simulated images are written beside it; files of a user stay where they are and are named with their hash.
+    """
+    images: dict[str, Row] = {}
+    for row in rows_of_shard(scans_tsv, shard):
+        images.setdefault(row["image"], {**row, "scan": row["image"]})
+    simulated = cohort["source"] == "simulate"
+
+    @cache
+    def subject_images(subject: str) -> dict[str, dict[str, Any]]:
+        rows = [row for row in images.values() if row["subject"] == subject]
+        return study.simulate(rows, cohort, derive_seed(seed, "simulate", subject))
+
+    def key(row: Row) -> str:
+        content = row["subject"] if simulated else sha256(Path(row["path"]))
+        return short_hash(code, seed, sorted(cohort.items(), key=str), row["image"], content)
+
+    def produce(row: Row) -> Made:
+        if simulated:
+            roles = dict(subject_images(row["subject"])[row["image"]])
+            return Made(roles=roles, columns=roles.pop("columns", {}))
+        path = Path(row["path"])
+        digest = sha256(path)
+        volume = load_file(path, cohort, row)
+        columns = study.check(row, volume, cohort)
+        if row.get("frame") is not None:  # one frame of a 4D file becomes an image of its own
+            return Made(roles={"image": volume}, columns=columns)
+        return Made(files={"image": (path, digest)}, columns=columns)
+
+    each_scan(
+        list(images.values()),
+        produce,
+        key=key,
+        manifest=manifest,
+        provenance={"stage": "ingest", "code": code, "seed": seed, "source": cohort["source"]},
+        strict=strict,
+        log=log,
+    )
+
+
+def load_file(path: Path, cohort: Mapping[str, Any], row: Row) -> Any:
+    """A user's file as the Volume that the cohort's `frames` setting asks for; hostile until proven sound."""
+    if path.name.endswith((".nii", ".nii.gz")):
+        from senmei.io.nifti import read_volume
+
+        return read_volume(path, ndim=3, frames=row.get("frame", cohort.get("frames")))
+    return load_role(path)

@@ -1,0 +1,141 @@
+"""Measure or analyse the restored scans of one shard: tidy rows of numbers."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from senmei.core.example import Example
+from senmei.core.volume import Volume
+from senmei.io.tables import Row, write_tsv
+from senmei.measures import MEASURES
+from senmei.stages.shards import Blocked, Manifest, example_of, one_line, rows_of_shard
+
+COLUMNS = ("scan", "subject", "split", "status", "error", "measure", "value")
+
+
+def each_restored(
+    scans: Sequence[Row], restored: Sequence[Manifest], prepared: Sequence[Manifest]
+) -> Iterator[tuple[Row, Example | None, Any, str | None]]:
+    """(scan row, example, restored value, None), or (row, None, None, reason) where an earlier stage failed."""
+    for scan in scans:
+        try:
+            example, _ = example_of(scan, [m for m in prepared if any(r["scan"] == scan["scan"] for r in m)])
+            found = [m for m in restored if any(r["scan"] == scan["scan"] for r in m)]
+            entry = found[0].roles(scan["scan"])["restored"]
+            yield scan, example, found[0].load(entry), None
+        except Blocked as reason:
+            yield scan, None, None, str(reason)
+
+
+def measure_shard(
+    scans_tsv: Path | str,
+    restored: Path | str,
+    prepared: Sequence[Path | str],
+    shard: str,
+    output: Path | str,
+    measures: Mapping[str, str],
+    *,
+    strict: bool,
+    log: Callable[[str], None],
+) -> None:
+    """Write one row a scan and measure. A measure whose roles this scan does not have is not applicable: no row."""
+    functions = {name: MEASURES.get(use) for name, use in measures.items()}
+
+    def values(example: Example, volume: Volume) -> Iterator[tuple[str, Callable[[], float]]]:
+        for name, function in functions.items():
+            if all(role in example for role in function.requires):
+                yield name, lambda f=function: f(example, volume)  # type: ignore[misc]
+
+    _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
+
+
+def analyse_shard(
+    scans_tsv: Path | str,
+    restored: Path | str,
+    prepared: Sequence[Path | str],
+    shard: str,
+    output: Path | str,
+    use: str,
+    options: Mapping[str, Any],
+    *,
+    strict: bool,
+    log: Callable[[str], None],
+) -> None:
+    """Write one row a scan and number of an analysis of scope 'scan'."""
+    analysis = _analysis(use, options)
+
+    def values(example: Example, volume: Volume) -> Iterator[tuple[str, Callable[[], float]]]:
+        if all(role in example for role in analysis.requires):
+            for name, value in analysis.run(example, volume).items():
+                yield name, lambda v=value: v
+
+    _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
+
+
+def analyse_cohort(
+    scans_tsv: Path | str,
+    restored: Sequence[Path | str],
+    prepared: Sequence[Path | str],
+    output: Path | str,
+    use: str,
+    options: Mapping[str, Any],
+    *,
+    log: Callable[[str], None],
+) -> None:
+    """Write the rows of an analysis of scope 'cohort': all test scans that were restored, one after another."""
+    from senmei.io.tables import read_tsv
+
+    analysis = _analysis(use, options)
+    scans = [row for row in read_tsv(scans_tsv) if row["split"] == "test"]
+    pairs = each_restored(scans, [Manifest(p) for p in restored], [Manifest(p) for p in prepared])
+    folder = Path(output).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = analysis.run_cohort(((e, v) for _, e, v, bad in pairs if bad is None), folder)
+    log(f"{len(rows)} values from {len(scans)} scans")
+    write_tsv(output, [{"split": "test", "status": "ok", "error": None, **row} for row in rows], COLUMNS)
+
+
+def _analysis(use: str, options: Mapping[str, Any]) -> Any:
+    from senmei.analyses import ANALYSES
+
+    return ANALYSES.get(use)(**options)
+
+
+def _write(
+    scans_tsv: Path | str,
+    restored: Path | str,
+    prepared: Sequence[Path | str],
+    shard: str,
+    output: Path | str,
+    values: Callable[[Example, Any], Iterator[tuple[str, Callable[[], float]]]],
+    *,
+    strict: bool,
+    log: Callable[[str], None],
+) -> None:
+    rows: list[Row] = []
+    scans = rows_of_shard(scans_tsv, shard)
+    for n, (scan, example, volume, reason) in enumerate(
+        each_restored(scans, [Manifest(restored)], [Manifest(path) for path in prepared]), start=1
+    ):
+        base = {name: scan.get(name) for name in ("scan", "subject", "split")}
+        if example is None:
+            rows.append({**base, "status": "blocked", "error": reason})
+            continue
+        try:
+            for name, compute in values(example, volume):
+                value = float(compute())
+                status = {"status": "ok", "error": None}
+                if not math.isfinite(value):
+                    status = {"status": "undefined", "error": f"{name} is {value}"}
+                rows.append({**base, **status, "measure": name, "value": value})
+            log(f"{n}/{len(scans)} {scan['scan']}: done")
+        except Exception as error:
+            log(f"{n}/{len(scans)} {scan['scan']}: FAILED\n{traceback.format_exc()}")
+            if strict:
+                raise
+            rows.append({**base, "status": "failed", "error": one_line(error)})
+    write_tsv(output, rows, COLUMNS)

@@ -1,0 +1,28 @@
+"""Specification of a study's report page: what its modules say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from senmei.core.fingerprint import class_constants
+
+
+def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """The `spec` of `senmei.report.study.write_study_report`, from the study and its configuration; JSON-able."""
+    from senmei.analyses import ANALYSES
+
+    sentences = [{"text": text, "references": list(references)} for text, references in study.sentences]
+    for spec in settings["analyses"].values():
+        constants = class_constants(ANALYSES.place(spec["use"]))
+        if constants.get("sentence"):
+            sentences.append({"text": constants["sentence"], "references": list(constants.get("references", ()))})
+    report = settings["report"]
+    return {
+        "title": report.get("title") or study.title,
+        "run": run,
+        "figure_scans": report.get("figure_scans", 2),
+        "conditions": list(study.conditions),
+        "primary": report.get("primary") or list(study.primary),
+        "sentences": sentences,
+    }

@@ -1,0 +1,58 @@
+"""Restore the scans of one shard with a fitted method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from senmei.core.seeds import short_hash
+from senmei.io.tables import Row
+from senmei.stages.shards import Made, Manifest, each_scan, example_of, rows_of_shard
+from senmei.stages.train import load_method
+
+
+def restore_shard(
+    scans_tsv: Path | str,
+    prepared: Sequence[Path | str],
+    weights: Path | str,
+    card: Path | str,
+    shard: str,
+    manifest: Path | str,
+    *,
+    code: str,
+    device: str,
+    strict: bool,
+    log: Callable[[str], None],
+) -> None:
+    """Write the restored volumes of a shard and their manifest. The `input` method names the prepared file itself."""
+    method, facts = load_method(weights, card, device)
+    manifests = [Manifest(path) for path in prepared]
+
+    def key(row: Row) -> str:
+        return short_hash(code, facts["weights_sha256"], facts["settings"], example_of(row, manifests)[1])
+
+    def produce(row: Row) -> Made:
+        example, _ = example_of(row, manifests)
+        if method.family == "none" and method.inputs == ("input",):  # nothing restored: no copy either
+            source = next(m for m in manifests if "input" in m.roles(row["scan"]))
+            entry = source.roles(row["scan"])["input"]
+            return Made(files={"restored": (source.file(entry), entry["sha256"])})
+        return Made(roles={"restored": method.apply(example)})
+
+    each_scan(
+        rows_of_shard(scans_tsv, shard),
+        produce,
+        key=key,
+        manifest=manifest,
+        provenance={
+            "stage": "restore",
+            "method": facts["method"],
+            "settings": facts["settings"],
+            "weights_sha256": facts["weights_sha256"],
+            "seed": facts["seed"],
+            "code": code,
+            "versions": facts["versions"],
+        },
+        strict=strict,
+        log=log,
+    )

@@ -1,0 +1,167 @@
+"""Fit one method: weights, history and a card that tells what the weights are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import senmei
+from senmei.core.errors import ConfigError, DataError
+from senmei.core.example import Example
+from senmei.core.method import FitContext, Method
+from senmei.io.atomic import atomic_path, sha256, write_text
+from senmei.io.tables import read_tsv, write_tsv
+from senmei.methods import METHODS
+from senmei.stages.shards import Blocked, Manifest, example_of
+
+
+def make_method(use: str, options: Mapping[str, Any], name: str) -> Method:
+    """A configured method. Raises ConfigError naming the instance for settings it does not take."""
+    cls = METHODS.get(use)
+    try:
+        return cls(**options)
+    except TypeError as error:
+        raise ConfigError(
+            f"Method '{use}' does not take these settings", where=f"methods.{name}", why=str(error), fix="see docs/reference/methods.md"
+        ) from error
+
+
+def by_cohort(paths: Sequence[Path | str], up: int) -> dict[str, list[Path | str]]:
+    """Paths by the name of their cohort, the folder `up` levels above the one they lie in."""
+    found: dict[str, list[Path | str]] = {}
+    for path in paths:
+        found.setdefault(Path(path).parents[up].name, []).append(path)
+    return found
+
+
+def gather(scans: Mapping[str, Path | str], manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Example]:
+    """Examples of one split over several cohorts. Scans that failed earlier are left out; their cohort's report says so.
+
+    scans : cohort -> its scans.tsv. manifests : cohort -> prepared manifests that fitting may read.
+    """
+    examples = []
+    for cohort, paths in manifests.items():
+        rows = {row["scan"]: row for row in read_tsv(scans[cohort]) if row["split"] == split}
+        holding: dict[str, list[Manifest]] = {}
+        for manifest in map(Manifest, paths):
+            for scan in dict.fromkeys(row["scan"] for row in manifest):
+                holding.setdefault(scan, []).append(manifest)
+        for scan, row in rows.items():
+            try:
+                examples.append(example_of({**row, "cohort": cohort}, holding.get(scan, []))[0])
+            except Blocked:
+                continue
+    return examples
+
+
+def train_method(
+    name: str,
+    spec: Mapping[str, Any],
+    scans: Mapping[str, Path | str],
+    manifests: Mapping[str, Sequence[Path | str]],
+    outputs: Mapping[str, Path | str],
+    *,
+    seed: int,
+    code: str,
+    split_sha256: str,
+    device: str,
+    threads: int,
+    log: Callable[[str], None],
+) -> None:
+    """Fit a method on the training split, tune it on the validation split, and write weights, history and card.
+
+    outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
+    Raises DataError when a needed split has no usable example left.
+    """
+    from safetensors.numpy import save_file
+
+    use = spec["use"]
+    options = {k: v for k, v in spec.items() if k != "use"}
+    method = make_method(use, options, name)
+    train = gather(scans, manifests, "train")
+    validation = gather(scans, manifests, "validation")
+    for split, examples in (("train", train), ("validation", validation)):
+        if method.needs and not examples:
+            raise DataError(
+                f"No usable {split} example for method '{name}'",
+                where=", ".join(manifests) or "no cohort has `use: train`",
+                why="there is none, or all of them failed at an earlier stage",
+                fix="see status.tsv of the cohorts; add a cohort with `use: train`, or mend what failed",
+            )
+    weights_path = Path(outputs["weights"])
+    checkpoint = weights_path.with_name("checkpoint.pt")
+    context = FitContext(seed=seed, device=device, threads=threads, checkpoint=checkpoint, log=log)
+    weights = {k: np.ascontiguousarray(v) for k, v in method.fit(train, validation, context).items()}
+    weights = weights or {"nothing_to_fit": np.zeros(1, np.float32)}
+    with atomic_path(weights_path) as temporary:
+        save_file(weights, str(temporary))
+    write_tsv(outputs["history"], context.history, ("step",))
+    counts = {
+        cohort: {s: sum(e.scan.get("cohort") == cohort for e in part) for s, part in (("train", train), ("validation", validation))}
+        for cohort in manifests
+    }
+    card = {
+        "method": name,
+        "use": use,
+        "title": method.title,
+        "family": method.family,
+        "settings": options,
+        "needs": list(method.needs),
+        "seed": seed,
+        "code": code,
+        "split_sha256": split_sha256,
+        "weights_sha256": sha256(weights_path),
+        "data": counts,
+        "references": list(method.references),
+        "versions": _versions(),
+        "parameters": int(sum(v.size for v in weights.values())) if method.family == "learned" else None,
+        "fitted": {k: [round(float(x), 6) for x in v.ravel()] for k, v in weights.items() if v.size <= 16}
+        if method.family == "classical"
+        else {},
+        "stopped": None,
+    }
+    card["sentence"] = method.sentence.format(settings=_Settings(method, options), card=card)
+    write_text(outputs["card"], json.dumps(card, indent=1, sort_keys=True, default=str) + "\n")
+    checkpoint.unlink(missing_ok=True)
+
+
+class _Settings:
+    """Settings for a sentence: what was configured, else the method's own attribute of that name."""
+
+    def __init__(self, method: Method, options: Mapping[str, Any]) -> None:
+        self.method, self.options = method, options
+
+    def __getitem__(self, key: str) -> Any:
+        return self.options.get(key, getattr(self.method, key, "default"))
+
+
+def _versions() -> dict[str, str]:
+    found = {"senmei": senmei.__version__}
+    for package in ("numpy", "torch", "dipy", "antspyx", "nilearn", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def load_method(weights: Path | str, card: Path | str, device: str) -> tuple[Method, dict[str, Any]]:
+    """A fitted method and its card. Weights whose hash is not the card's are refused (DataError), never used."""
+    from safetensors.numpy import load_file
+
+    facts = json.loads(Path(card).read_text(encoding="utf-8"))
+    if sha256(Path(weights)) != facts["weights_sha256"]:
+        raise DataError(
+            "Weights do not belong to their card",
+            where=weights,
+            why="the file's SHA-256 differs from the one the training job recorded",
+            fix=f"delete {Path(weights).parent} and train again",
+        )
+    method = make_method(facts["use"], facts["settings"], facts["method"])
+    method.load(load_file(str(weights)), device)
+    return method, facts

@@ -1,0 +1,5 @@
+"""One short module a study: what is simulated, degraded, measured and analysed."""
+
+from senmei.core.registry import Registry
+
+STUDIES = Registry("study", {"mri_denoise": "senmei.studies.mri_denoise:MRIDenoise"})
