@@ -22,7 +22,7 @@ def residual_structure(example: Example, restored: Volume) -> float:
     g = |∇| of the input smoothed by 1 voxel, likewise over its neighbourhood; the value is Pearson's r(e, g).
     Noise that was removed is as strong on edges as beside them: 0. Anatomy that was removed is strongest on
     edges: up to 1. Lower is better. A perfect restoration of a 2 mm brain scores within ±0.02 under white
-    Rician noise to 15 %, up to 0.1 under strong noise correlated between voxels: less than that means nothing.
+    Rician noise to 15 %, up to 0.1 under strong noise correlated between voxels: less means nothing.
     Weaker evidence under strong noise: compare methods at one noise level only. 0 too if nothing was removed.
 
     Being relative to the neighbourhood makes it indifferent to noise that varies slowly in space (parallel
