@@ -36,7 +36,11 @@ class Tuned(Method):
     Applying: log of the value, linear in the noise level, held constant beyond the ends.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("input", "mask", "reference")  # `target` takes the place of the reference
+    needs: ClassVar[tuple[str, ...]] = (
+        "input",
+        "mask",
+        "reference",
+    )  # `target` takes the place of the reference
     number: ClassVar[str] = "parameter"
     bounds: ClassVar[tuple[float, float]] = (0.1, 10.0)
 
