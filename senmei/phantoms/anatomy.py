@@ -87,21 +87,16 @@ def _folds(p: HeadParameters, atlas: Atlas, rng: np.random.Generator) -> tuple[n
     """(fold, fissure) fields on the atlas's coarse grid: band-limited, coherent along the depth of the cortex.
 
     Read at points moved most of the way up to the pial surface, so that a sulcus that begins there continues inwards.
-    The cerebellum has its own: fine sheets across the midline (folia).
     """
     shape = atlas.coarse["hull"].shape
     gyri = band_noise(shape, p.wavelength / 2, 0.22, rng) + 0.35 * band_noise(shape, p.wavelength / 3.6, 0.25, rng)
-    folia = band_noise(shape, 3.0, 0.18, rng)
     fissure = band_noise(shape, 4.0, 0.25, rng)
     index = np.indices(shape, np.float32)
     lift = np.clip(atlas.coarse["depth"], 0, 28) * atlas.inward / 2
     weight = atlas.coarse["cerebellum"]
     gyri = ndimage.map_coordinates(gyri, index - 0.55 * lift, order=1, mode="wrap")
-    at = index - 0.4 * lift
-    at[0] *= 0.3
-    folia = ndimage.map_coordinates(folia, at, order=1, mode="wrap")
-    strength = 1 + 0.12 * np.clip(atlas.coarse["far"] - 3, 0, 8)
-    fold = p.folding * (gyri * strength * (1 - weight) + 1.3 * folia * weight)
+    strength = 1 + 0.22 * np.clip(atlas.coarse["far"] - 2, 0, 8)
+    fold = p.folding * (gyri * strength * (1 - weight) + (0.8 * gyri - 0.3) * weight)
     return fold.astype(np.float32), fissure
 
 
@@ -144,14 +139,16 @@ def _brain(
         return smooth_field(rng.standard_normal((n, n, n)), at.shape[1:])
 
     c = {k: sample(atlas.coarse[k], at) for k in ("hull", "csf", "white", "deep", "stem", "nuclei", "cerebellum")}
-    rough, tube = roughness(22), [sample(band_noise(fold_map.shape, 7.0, 0.3, rng), at) for _ in range(2)]
+    rough = roughness(22)
+    c["deep"] = np.clip(c["deep"] + 0.15 * rough * (c["deep"] > 0.1), 0, 1)
+    tube = [sample(band_noise(fold_map.shape, 7.0, 0.3, rng), at) for _ in range(2)]
     inner = c["hull"] + 0.8 * roughness(18)
     folding = 1 - c["deep"]
     # what does not need the fine grid is summed on the half grid
     push = (sample(fold_map, at) - 0.2) * folding + 1.1 * c["stem"]
-    push -= np.clip((4.2 - inner) * 0.9, 0, None) * (c["deep"] < 0.5)
+    push -= 1.5 * c["csf"] * folding + np.clip((4.2 - inner) * 0.9, 0, None) * (c["deep"] < 0.5)
     at_fine = np.stack([double(2 * a, shape) for a in at])
-    phi = 1.2 * sample(atlas.probit, at_fine) + double(push, shape)
+    phi = 1.2 * np.maximum(sample(atlas.probit, at_fine), -1.45) + double(push, shape)
     grey = sample(atlas.grey, at_fine)
     del at_fine
     distance = _distance(phi, h)
@@ -162,11 +159,13 @@ def _brain(
     thickness = double(thickness, shape)
     excess = thickness - distance
     # between far banks: grey matter with narrow clefts of CSF, wider towards the surface and with atrophy
-    opening = double(1.25 * sample(fissure_map, at) - 0.5 * p.atrophy - 1.6 * np.clip(1 - c["hull"] / 7, 0, 1), shape)
-    fill = np.minimum(9 * (grey - 0.42) + opening, 1.5 * thickness + excess)
+    opening = double(1.25 * sample(fissure_map, at) - 0.5 * p.atrophy - 2.2 * np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"]), shape)
+    reach = double(1.5 + 4 * c["cerebellum"], shape)
+    fill = np.minimum(9 * (grey - 0.42) + opening, reach * thickness + excess)
     cortex = ramp(np.maximum(excess, fill), h) * ramp((grey - 0.10 + 0.06 * double(rough, shape)) / 0.05, 1.0)
     # banks that touch still show the sulcus between them: the ridge of the distance map
     sulcus = np.clip((0.72 - slope(distance, h)) / 0.45, 0, 1) * ramp(distance - 1.5, 1.0)
+    sulcus = ndimage.gaussian_filter(sulcus, 0.5 / h, truncate=2.5)
     cortex *= 1 - (0.45 + 0.4 * p.atrophy) * sulcus
     # deep nuclei and ventricles by their own probabilities
     offset = 0.12 * p.ventricle + 0.05 * rough
@@ -178,7 +177,12 @@ def _brain(
 
     whole = ramp(inner + 1, h)
     f_white *= whole
-    f_grey = cortex * (1 - f_white) * whole
+    # folia are finer than a voxel: white cores and clefts of CSF as partial volume
+    folia = _folia(at, atlas, c["cerebellum"], roughness(24), shape)
+    folded = (1 - f_white) * whole
+    cleft = 0.35 * np.clip(-folia, 0, 1) * folded
+    f_white += 0.4 * np.clip(folia, 0, 1) * folded * cortex
+    f_grey = np.clip(cortex * (whole - f_white) - cleft, 0, 1)
     f_csf = np.clip(whole - f_grey - f_white, 0, 1)
     nuclei = ramp(double((c["nuclei"] - 0.5) / 0.25, shape), 1.0)
     if not skull:  # what a brain extraction leaves of the CSF
@@ -187,16 +191,29 @@ def _brain(
     details = {
         "distance": np.clip(distance, -9, 9),
         "myelin": double(c["white"], shape) * nuclei,
-        "vessel": _vessels(p, tube, distance, excess, inner, shape, h),
+        "vessel": _vessels(tube, distance, excess, inner, h) * (1 - deep),
     }
     return {1: f_csf, 2: f_grey * (1 - nuclei), 3: f_white, 4: f_grey * nuclei}, details
 
 
+def _folia(at: np.ndarray, atlas: Atlas, weight: np.ndarray, rough: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Folia of the cerebellum, -1 (cleft) to 1 (white core), 0 elsewhere: sheets that fan out around its core.
+
+    About 4.5 mm apart at the surface; every second one ends half way in, as the branches of the arbor vitae do.
+    """
+    y, z = (2 * at[i] + np.float32(atlas.origin[i]) - c for i, c in ((1, -48.0), (2, -30.0)))
+    turns = (26 * np.arctan2(z, -y) + 2.5 * rough) / 4.5
+    radius = np.sqrt(y * y + z * z)
+    phase, outer = double(turns, shape), double(np.clip((radius - 15) / 4, 0, 1), shape)
+    sheets = outer * np.sin(2 * np.pi * phase) + (1 - outer) * np.sin(np.pi * phase)
+    return sheets * double(weight * np.clip((radius - 5) / 5, 0, 1), shape)
+
+
 def _vessels(
-    p: HeadParameters, tube: list[np.ndarray], distance: np.ndarray, excess: np.ndarray, inner: np.ndarray, shape, h: float
+    tube: list[np.ndarray], distance: np.ndarray, excess: np.ndarray, inner: np.ndarray, h: float
 ) -> np.ndarray:
     """Vessels where two random surfaces cross: curves that run in the sulcal CSF, fraction 0 to 1."""
-    a, b = (double(t, shape) for t in tube)
+    a, b = (double(t, distance.shape) for t in tube)
     radius = np.sqrt(a * a + b * b)  # of the field values: zero on the curves
     inside = ramp(-excess - 0.2, 2 * h) * ramp(inner - 1, 2 * h)
     return np.clip((0.22 - radius) / 0.12, 0, 1) * inside * (distance > 1)

@@ -48,7 +48,7 @@ def _zones(origin: np.ndarray, shape: tuple[int, int, int]) -> dict[str, np.ndar
     stem = (ax < 15) & (y > -46) & (y < -8) & (z < -12) & (y > -46 + 0.2 * (z + 12))
     cerebellum = (y < -40) & (z < tentorium) & (ax < 60) & ~stem
     return {
-        "deep": np.maximum(blob(8, 26, -8, 36, 4, 26, 4), stem),
+        "deep": np.maximum(blob(8, 27, -8, 38, 4, 27, 2), stem),
         "stem": ndimage.gaussian_filter(stem.astype(np.float32), 1.5),
         "nuclei": blob(14, 20, -4, 28, 4, 18, 4),
         "cerebellum": ndimage.gaussian_filter(cerebellum.astype(np.float32), 1.0),

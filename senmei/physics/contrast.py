@@ -131,8 +131,8 @@ def draw_physical(rng: np.random.Generator, tesla: float) -> Appearance:
         smooth=float(rng.uniform(0.02, 0.04)),
         texture=float(rng.uniform(0.008, 0.02)),
         tracts=float(rng.uniform(0.015, 0.03)),
-        layers=float(rng.uniform(0.06, 0.14)),
-        psf=float(rng.uniform(0.3, 0.5)),
+        layers=float(rng.uniform(0.1, 0.22)),
+        psf=float(rng.uniform(0.4, 0.65)),
         sharpen=0.0,
     )
 
@@ -156,7 +156,7 @@ def draw_appearance(rng: np.random.Generator) -> Appearance:
         smooth=float(rng.uniform(0.01, 0.05)),
         texture=float(rng.uniform(0.0, 0.035)),
         tracts=float(rng.uniform(0.0, 0.05)),
-        layers=float(rng.uniform(0.0, 0.22)),
+        layers=float(rng.uniform(0.0, 0.35)),
         psf=float(rng.uniform(0.0, 0.8)),
         sharpen=float(max(0.0, rng.uniform(-0.3, 0.3))),
         bias=0.06 * rng.standard_normal((4, 4, 4)).astype(np.float32),
