@@ -1,0 +1,137 @@
+"""Headlines of a study: means with confidence intervals, and each method against the best tuned classical one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from senmei.core.seeds import derive_seed
+from senmei.core.statistics import Interval, bootstrap_ci, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Scans = dict[str, dict[str, float]]  # subject -> scan -> value
+
+# What is compared between two methods: the score itself, or its distance from 1. Smaller keys are better.
+_SCORE: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "higher": (lambda v: v, lambda v: -v),
+    "lower": (lambda v: v, lambda v: v),
+    "one": (lambda v: abs(v - 1), lambda v: v),
+}
+
+
+def summarise(
+    measures: pd.DataFrame,
+    methods: Mapping[str, Mapping[str, Any]],
+    measure_meta: Mapping[str, Mapping[str, str]],
+    conditions: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """`headlines` and `best_classical` of summary.json, from the test scans alone.
+
+    measures : tidy, one row a value: cohort, method, scan, subject, split, the condition columns, measure, value.
+    methods : method -> {family, ...}. measure_meta : measure -> {title, unit, better}. conditions : the condition
+    columns; those that are empty for a scan are not part of its condition. seed : of the bootstrap.
+
+    One headline a cohort, condition, measure and method: n subjects, mean, 95 % bootstrap interval over
+    subjects, and the paired difference from `versus`, the best classical method of the same cohort and condition
+    (`family == "classical"`, best by the mean of that measure; null for that method itself). For measures whose
+    best value is 1 the difference is one of distances from 1, so negative is better. Measures that are no
+    scores (`better == "none"`) have no difference. `best_classical`: cohort -> measure -> method, over the mean
+    of its conditions. Values that are not finite are left out; n says how many subjects remain.
+    """
+    table = measures[measures["split"] == "test"]
+    headlines: list[dict[str, Any]] = []
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for (cohort, condition, measure), cell in _cells(table, conditions).items():
+        meta = measure_meta.get(measure, {"title": measure, "unit": "", "better": "none"})
+        draw = derive_seed(seed, "bootstrap", cohort, sorted(condition), measure)
+        means = {method: bootstrap_ci(_lists(scans), draw) for method, scans in cell.items()}
+        classical = {m: i for m, i in means.items() if i and methods.get(m, {}).get("family") == "classical"}
+        best = _best(classical, meta["better"])
+        for method, interval in means.items():
+            if meta["better"] in _SCORE and interval and method in classical:
+                scores.setdefault((cohort, measure, method), []).append(_badness(interval.mean, meta["better"]))
+            versus = best if best != method else None
+            difference = None
+            if versus is not None:
+                score = _SCORE[meta["better"]][0]
+                difference = paired_difference(_apply(score, cell[method]), _apply(score, cell[versus]), draw)
+            headlines.append(
+                {
+                    "cohort": cohort,
+                    "condition": dict(condition),
+                    "measure": measure,
+                    **{name: meta[name] for name in ("title", "unit", "better")},
+                    "method": method,
+                    "family": methods.get(method, {}).get("family", "none"),
+                    **_numbers(interval),
+                    "versus": versus,
+                    "difference": None if difference is None else _numbers(difference),
+                }
+            )
+    return {"headlines": headlines, "best_classical": _best_of_all(scores)}
+
+
+def _cells(
+    table: pd.DataFrame, conditions: Sequence[str]
+) -> dict[tuple[str, tuple[tuple[str, Any], ...], str], dict[str, Scans]]:
+    """(cohort, condition, measure) -> method -> subject -> scan -> value, in the order of the table."""
+    cells: dict[tuple[str, tuple[tuple[str, Any], ...], str], dict[str, Scans]] = {}
+    for row in table.to_dict("records"):
+        condition = tuple((c, _plain(row[c])) for c in conditions if _plain(row.get(c)) is not None)
+        cell = cells.setdefault((str(row["cohort"]), condition, str(row["measure"])), {})
+        scans = cell.setdefault(str(row["method"]), {}).setdefault(str(row["subject"]), {})
+        scans[str(row["scan"])] = float(row["value"])
+    return cells
+
+
+def _plain(value: Any) -> Any:
+    """None for what is missing, a number for what reads as one, text otherwise: what JSON and a reader want."""
+    if value is None or value == "" or value != value:
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return int(number) if number.is_integer() else number
+
+
+def _lists(scans: Scans) -> dict[str, list[float]]:
+    return {subject: list(values.values()) for subject, values in scans.items()}
+
+
+def _apply(function: Callable[[float], float], scans: Scans) -> Scans:
+    return {s: {scan: function(v) for scan, v in values.items()} for s, values in scans.items()}
+
+
+def _badness(mean: float, better: str) -> float:
+    score, order = _SCORE[better]
+    return order(score(mean))
+
+
+def _best(intervals: Mapping[str, Interval], better: str) -> str | None:
+    """The method of the best mean; of equals, the first by name."""
+    if better not in _SCORE or not intervals:
+        return None
+    return min(sorted(intervals), key=lambda method: _badness(intervals[method].mean, better))
+
+
+def _best_of_all(scores: Mapping[tuple[str, str, str], list[float]]) -> dict[str, dict[str, str]]:
+    best: dict[str, dict[str, tuple[float, str]]] = {}
+    for (cohort, measure, method), values in sorted(scores.items()):
+        candidate = (float(np.mean(values)), method)
+        known = best.setdefault(cohort, {}).get(measure)
+        best[cohort][measure] = candidate if known is None else min(known, candidate)
+    return {cohort: {m: method for m, (_, method) in found.items()} for cohort, found in best.items()}
+
+
+def _numbers(interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {"n": 0, "mean": None, "ci95": None}
+    return {"n": interval.n, "mean": interval.mean, "ci95": None if interval.ci is None else list(interval.ci)}
