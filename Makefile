@@ -27,6 +27,9 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo "Then: $(BIN)/snakemake --list-target-rules"
 
+.PHONY: install
+install: $(STAMP)  ## .venv from constraints.txt; the others do it by themselves
+
 .PHONY: demo
 demo: $(STAMP)  ## every study on embedded phantoms, to results/demo/report/index.html
 	@$(BIN)/python -m snakemake --cores $(CORES) --rerun-incomplete $(SNAKEMAKE_ARGS) demo
