@@ -160,7 +160,7 @@ def _look(
     found: _Found,
 ) -> None:
     """Add the matching images of one subject to `found`."""
-    todo, visited = [(folder.path, 1)], set()
+    todo = [(folder.path, 1)]
     while todo:
         place, depth = todo.pop()
         try:
@@ -172,13 +172,11 @@ def _look(
             image = _IMAGE.fullmatch(entry.name)
             if image is None and not entry.is_dir():
                 continue
-            if entry.is_symlink():
-                target = os.path.realpath(entry.path)
-                why = _strays(root, entry) if image is None or image["suffix"] == suffix else ""
-                if why or (image is None and target in visited):
-                    found.fail(subject, why or f"refused: '{entry.name}' links to a folder seen before")
+            if entry.is_symlink() and (image is None or image["suffix"] == suffix):
+                # Files may be links (datalad's are); folders could lead round in circles.
+                if why := _strays(root, entry) or ("" if image else f"'{entry.name}' is a link to a folder"):
+                    found.fail(subject, why)
                     continue
-                visited.add(target)
             if image is None:
                 if depth < _DEPTH:
                     todo.append((entry.path, depth + 1))

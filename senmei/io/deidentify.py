@@ -50,12 +50,12 @@ IDENTIFYING = tuple(
 )
 
 _KEY_VARIABLE = "SENMEI_DEID_KEY"
-_TEXT = re.compile(r"[^A-Za-z0-9 .,:;=()_+/*-]+")
+_TEXT = re.compile(r"[^A-Za-z0-9 .,:;=()\[\]_+/*-]+")
 _LONG_NUMBER = re.compile(r"\d[\d.:/-]{4,}\d|\d{5,}")
 
 
 def secret_key() -> bytes:
-    """The key of subject labels: SENMEI_DEID_KEY, else a random one kept in the user's own configuration folder.
+    """The key of subject labels: SENMEI_DEID_KEY, else a random one kept in the user's configuration folder.
 
     Whoever holds the key can test whether a given patient is a given subject; so it lies outside all outputs.
     Raises ConfigError if there is neither a variable nor a place to keep a key.
@@ -116,7 +116,7 @@ def clean_text(text: object, identifying: frozenset[str] = frozenset(), limit: i
 
 
 def clean_sidecar(sidecar: Mapping[str, Any], identifying: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The technical part of a BIDS sidecar: keys of SIDECAR_KEYS, and no text that holds an identifying word."""
+    """The technical part of a BIDS sidecar: keys of SIDECAR_KEYS, no text that holds an identifying word."""
 
     def sound(value: Any) -> bool:
         if isinstance(value, str):

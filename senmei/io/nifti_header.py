@@ -146,6 +146,9 @@ def _geometry(path: Path, fields: Any, ndim: int) -> tuple[np.ndarray, dict[str,
 
     fields.quaternion_threshold = -1e-3  # writers round quaternions; nibabel's 4e-7 refuses real files
     codes = {name: int(fields[f"{name}_code"]) for name in ("qform", "sform")}
+    for name, code in codes.items():
+        if not 0 <= code <= 5:
+            refuse(path, f"the header is damaged: {name}_code is {code}; 0 to 5 exist")
     space, scale = _SPACE.get(int(fields["xyzt_units"]) & 7, ("unknown", 1.0))
     to_mm = np.diag([scale, scale, scale, 1.0])
     forms: dict[str, np.ndarray | None] = {"qform": None, "sform": None}
@@ -162,7 +165,9 @@ def _geometry(path: Path, fields: Any, ndim: int) -> tuple[np.ndarray, dict[str,
         if form is not None:
             _check_affine(path, form, name, space)
     zooms = [float(z) for z in fields["pixdim"][1 : ndim + 1]]
-    zooms = [abs(z) * scale if axis < 3 else z for axis, z in enumerate(zooms)]
+    if not np.isfinite(zooms).all():
+        refuse(path, f"the header is damaged: voxel sizes {zooms}")
+    zooms = [abs(z) * (scale if axis < 3 else 1) for axis, z in enumerate(zooms)]
     time = _TIME.get(int(fields["xyzt_units"]) & 0x38, "unknown")
     geometry = {
         **forms,

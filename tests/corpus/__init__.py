@@ -1,0 +1,1 @@
+"""Bad input, generated; with the messages that it must lead to."""
