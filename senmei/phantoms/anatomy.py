@@ -29,7 +29,7 @@ def tissues(
     species = SPECIES[p.species]
     atlas = load_atlas(species.smooth_mm)
     relative = affine[0, 0] / float(np.prod(species.scale) ** (1 / 3))
-    sub = 1 if relative < 1.5 else 2 if relative < 3.2 else 4
+    sub = 1 if relative < 1.5 else 2 if relative < 4.5 else 4
     h = relative / sub
     work = tuple(n * sub for n in shape)
     half = tuple((n + 1) // 2 for n in work)
@@ -84,18 +84,18 @@ def _positions(p: HeadParameters, affine: np.ndarray, sub: int, half: tuple[int,
 
 
 def _folds(p: HeadParameters, atlas: Atlas, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(fold, fissure) fields on the atlas's coarse grid: band-limited, coherent along the depth of the cortex.
+    """(fold, fissure) fields on the brain's box of the atlas's coarse grid: band-limited, coherent along the depth of the cortex.
 
     Read at points moved most of the way up to the pial surface, so that a sulcus that begins there continues inwards.
     """
-    shape = atlas.coarse["hull"].shape
+    depth, far, weight = (atlas.coarse[k][atlas.brain] for k in ("depth", "far", "cerebellum"))
+    shape = depth.shape
     gyri = band_noise(shape, p.wavelength / 2, 0.22, rng) + 0.35 * band_noise(shape, p.wavelength / 3.6, 0.25, rng)
     fissure = band_noise(shape, 4.0, 0.25, rng)
     index = np.indices(shape, np.float32)
-    lift = np.clip(atlas.coarse["depth"], 0, 28) * atlas.inward / 2
-    weight = atlas.coarse["cerebellum"]
+    lift = np.clip(depth, 0, 28) * atlas.inward / 2
     gyri = ndimage.map_coordinates(gyri, index - 0.55 * lift, order=1, mode="wrap")
-    strength = 1 + 0.22 * np.clip(atlas.coarse["far"] - 2, 0, 8)
+    strength = 1 + 0.22 * np.clip(far - 2, 0, 8)
     fold = p.folding * (gyri * strength * (1 - weight) + (0.8 * gyri - 0.3) * weight)
     return fold.astype(np.float32), fissure
 
@@ -134,6 +134,7 @@ def _brain(
     """Fractions {tissue: (x, y, z)} and details within the brain's box, on the working grid of `h` template mm."""
     rng = np.random.default_rng(p.folding_seed)
     fold_map, fissure_map = _folds(p, atlas, rng)
+    at_box = at - np.array([b.start for b in atlas.brain], np.float32)[:, None, None, None]
 
     def roughness(n: int) -> np.ndarray:
         return smooth_field(rng.standard_normal((n, n, n)), at.shape[1:])
@@ -141,11 +142,11 @@ def _brain(
     c = {k: sample(atlas.coarse[k], at) for k in ("hull", "csf", "white", "deep", "stem", "nuclei", "cerebellum")}
     rough = roughness(22)
     c["deep"] = np.clip(c["deep"] + 0.15 * rough * (c["deep"] > 0.1), 0, 1)
-    tube = [sample(band_noise(fold_map.shape, 7.0, 0.3, rng), at) for _ in range(2)]
+    tube = [sample(band_noise(fold_map.shape, 7.0, 0.3, rng), at_box) for _ in range(2)]
     inner = c["hull"] + 0.8 * roughness(18)
     folding = 1 - c["deep"]
     # what does not need the fine grid is summed on the half grid
-    push = (sample(fold_map, at) - 0.2) * folding + 1.1 * c["stem"]
+    push = (sample(fold_map, at_box) - 0.2) * folding + 1.1 * c["stem"]
     push -= 1.5 * c["csf"] * folding + np.clip((4.2 - inner) * 0.9, 0, None) * (c["deep"] < 0.5)
     at_fine = np.stack([double(2 * a, shape) for a in at])
     phi = 1.2 * np.maximum(sample(atlas.probit, at_fine), -1.45) + double(push, shape)
@@ -159,7 +160,7 @@ def _brain(
     thickness = double(thickness, shape)
     excess = thickness - distance
     # between far banks: grey matter with narrow clefts of CSF, wider towards the surface and with atrophy
-    opening = double(1.25 * sample(fissure_map, at) - 0.5 * p.atrophy - 2.2 * np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"]), shape)
+    opening = double(1.25 * sample(fissure_map, at_box) - 0.5 * p.atrophy - 2.2 * np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"]), shape)
     reach = double(1.5 + 4 * c["cerebellum"], shape)
     fill = np.minimum(9 * (grey - 0.42) + opening, reach * thickness + excess)
     cortex = ramp(np.maximum(excess, fill), h) * ramp((grey - 0.10 + 0.06 * double(rough, shape)) / 0.05, 1.0)

@@ -22,13 +22,14 @@ class Atlas:
         mean brain, fissures included; `far` mm from the mean white matter; `csf` probability; `white` probability;
         and zones in 0..1: `deep` (structures that do not fold), `stem` (brain stem), `nuclei` (deep grey matter),
         `cerebellum`.
-    inward : (3, x, y, z) unit gradient of `depth`.
+    inward : (3, x, y, z) unit gradient of `depth`, within `brain`: the coarse grid's box around the brain.
     """
 
     probit: np.ndarray
     grey: np.ndarray
     coarse: dict[str, np.ndarray]
     inward: np.ndarray
+    brain: tuple[slice, ...]
     origin: np.ndarray
 
 
@@ -98,4 +99,5 @@ def load_atlas(smooth_mm: float) -> Atlas:
         **_zones(origin, mask.shape),
     }
     coarse = {k: np.asarray(v, np.float32) for k, v in coarse.items()}
-    return Atlas(probit, np.pad(grey, PAD), coarse, inward, origin)
+    brain = tuple(slice(int(i.min()) - 4, int(i.max()) + 5) for i in np.nonzero(mask))
+    return Atlas(probit, np.pad(grey, PAD), coarse, inward[(slice(None), *brain)], brain, origin)

@@ -165,7 +165,7 @@ def draw_appearance(rng: np.random.Generator) -> Appearance:
 
 
 def apply_appearance(head, appearance: Appearance) -> Volume:
-    """Render a head: float32 Volume, white matter about 1000 before bias. Pure: the same arguments, the same image.
+    """Render a head: float32 Volume, median of white matter 1000 before bias. Pure: the same arguments, the same image.
 
     head : anything with `fractions` (7, x, y, z), `details` (`distance`, `marrow`, `vessel`) and `labels`.
     """
@@ -197,7 +197,9 @@ def apply_appearance(head, appearance: Appearance) -> Volume:
         image = ndimage.gaussian_filter(image, a.psf, truncate=3)
     if a.sharpen:
         image = image + a.sharpen * (image - ndimage.gaussian_filter(image, 0.8, truncate=3))
-    volume = Volume((WHITE * np.clip(image, 0, None)).astype(np.float32), head.affine)
+    white_matter = head.labels.data == 3
+    unit = float(np.median(image[white_matter])) if white_matter.any() else 1.0
+    volume = Volume((WHITE / unit * np.clip(image, 0, None)).astype(np.float32), head.affine)
     return volume if a.bias is None else apply_bias(volume, a.bias)
 
 

@@ -68,7 +68,7 @@ def estimate_sigma_map(data: np.ndarray, smoothness: float = 12.0) -> np.ndarray
 
     data : (x, y, z) real, finite. smoothness : standard deviation of the averaging window, voxels.
     Returns (x, y, z) float32, the data's units: Rician-corrected |HHH| averaged over the flat blocks nearby
-    (normalised convolution, clipped at three sigmas). Places without information near them take the value of
+    that carry signal (normalised convolution, clipped at three sigmas). Places without information near them take the value of
     `estimate_sigma`, which is where the iteration starts. All zero for a noise-free volume.
     Raises DataError if not 3D or not finite.
     """
@@ -83,14 +83,14 @@ def estimate_sigma_map(data: np.ndarray, smoothness: float = 12.0) -> np.ndarray
     width = smoothness / 2  # the grid of blocks is half as fine
     for _ in range(3):  # flatness, correction and clipping all depend on the local sigma itself
         flatness = unflat / np.square(local)
-        flat = used & (flatness <= np.quantile(flatness[signal], _FLAT))
+        flat = signal & (flatness <= np.quantile(flatness[signal], _FLAT))
         weight = ndimage.gaussian_filter(flat.astype(np.float32), width, mode="constant", truncate=3)
         value = np.where(flat, np.minimum(np.abs(detail) / _spread(square, local), 3 * local), 0)
         mean = ndimage.gaussian_filter(value.astype(np.float32), width, mode="constant", truncate=3)
         # E|z| = sqrt(2 / pi); far from any information the one global value takes over smoothly
         local = (mean * np.float32(np.sqrt(np.pi / 2)) + 1e-4 * sigma) / (weight + 1e-4)
     # blocks are centred between two voxels
-    sizes = zip(volume.shape, local.shape, strict=True)
+    sizes = tuple(zip(volume.shape, local.shape, strict=True))
     where = [np.clip((np.arange(fine) - 0.5) / 2, 0, coarse - 1) for fine, coarse in sizes]
     return _interpolated(local, where).astype(np.float32)
 
