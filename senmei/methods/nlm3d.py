@@ -63,10 +63,10 @@ def nlm3d(
             out[box] = _restore_tile(tile, local, search_radius - patch_radius, patch_radius).to("cpu")
 
     _each(restore, list(_boxes(shape, block or _default_block(device), wanted)), device, threads)
-    out.mul_(scale * scale)
     if rician:
-        out.sub_(2 * torch.as_tensor(np.asarray(sigma, dtype=np.float32)) ** 2).clamp_(min=0)
-    out.sqrt_()
+        noise = torch.as_tensor(np.asarray(sigma, dtype=np.float32) / np.float32(scale))
+        out.sub_(2 * noise**2).clamp_(min=0)
+    out.sqrt_().mul_(scale)
     if wanted is not None:
         out.mul_(wanted)
     return out.numpy()

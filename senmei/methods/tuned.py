@@ -149,7 +149,7 @@ class Tuned(Method):
         level = noise_level(volume.data, sigma)
         low, high = 0, volume.shape[2]
         if self.slab is not None and self.slab < high:
-            slices = mask.any(axis=(0, 1)).nonzero()[0]
+            slices = np.flatnonzero(mask.any(axis=(0, 1)))
             centre = int(round(float(slices.mean())))
             low = min(max(centre - self.slab // 2, 0), high - self.slab)
             high = low + self.slab
