@@ -62,13 +62,13 @@ def find_dcm2niix() -> Path:
     )
 
 
-def convert(series: Series, folder: Path, *, minutes: float = _MINUTES) -> list[Path]:
+def convert(series: Series, folder: Path, *, minutes: float | None = None) -> list[Path]:
     """Run dcm2niix on the files of one series; returns the NIfTI files it left in `folder` (an empty folder).
 
     The program sees numbered links, not the files' own names. Raises EngineError if it fails, takes longer
     than `minutes` or makes nothing; its own words are in the message, identifiers removed.
     """
-    program = find_dcm2niix()
+    program, minutes = find_dcm2niix(), _MINUTES if minutes is None else minutes
     source, home = folder / "in", folder / "home"
     for place in (source, home):
         place.mkdir()

@@ -172,11 +172,12 @@ def _look(
             image = _IMAGE.fullmatch(entry.name)
             if image is None and not entry.is_dir():
                 continue
-            if entry.is_symlink() and (image is None or image["suffix"] == suffix):
-                # Files may be links (datalad's are); folders could lead round in circles.
-                if why := _strays(root, entry) or ("" if image else f"'{entry.name}' is a link to a folder"):
-                    found.fail(subject, why)
-                    continue
+            # Files may be links (datalad's are); folders could lead round in circles.
+            linked = entry.is_symlink() and (image is None or image["suffix"] == suffix)
+            astray = "" if image else f"'{entry.name}' is a link to a folder"
+            if linked and (why := _strays(root, entry) or astray):
+                found.fail(subject, why)
+                continue
             if image is None:
                 if depth < _DEPTH:
                     todo.append((entry.path, depth + 1))

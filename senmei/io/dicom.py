@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,8 @@ def list_dicom(folder: str | os.PathLike[str]) -> Listing:
     others: Counter[str] = Counter()
     seen: set[str] = set()
     for path in _files(root, others):
-        header = _header(path, others)
+        with _unheard():
+            header = _header(path, others)
         if header is None:
             continue
         uid = str(header["SeriesInstanceUID"])
@@ -99,6 +103,19 @@ def list_dicom(folder: str | os.PathLike[str]) -> Listing:
         found.files.append(path)
         found.headers.append(header)
     return Listing(sorted(series.values(), key=lambda s: (s.identity, s.when, s.study, s.number)), others)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """pydicom warns with file names in the text, which may be patients' names: nobody is to hear it."""
+    logger = logging.getLogger("pydicom")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _flat(value: Any) -> str:
@@ -127,11 +144,12 @@ def _header(path: Path, others: Counter[str]) -> dict[str, Any] | None:
     from pydicom.errors import InvalidDicomError
 
     try:
-        # The dictionary of tags wanted keeps long private elements (and their parsers) out.
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        with open(path, "rb") as file:
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+            left = path.stat().st_size - file.tell()  # where it stopped, the pixels begin
         header: dict[str, Any] = {tag: _plain(dataset.get(tag)) for tag in _TAGS}
         syntax = dataset.file_meta.get("TransferSyntaxUID")
-        compressed = bool(syntax is not None and syntax.is_compressed)
+        packed = bool(syntax is not None and (syntax.is_compressed or syntax.is_deflated))
     except InvalidDicomError:
         others[f"not DICOM ({path.suffix[:8].lower() or 'no suffix'})"] += 1
         return None
@@ -150,7 +168,7 @@ def _header(path: Path, others: Counter[str]) -> dict[str, Any] | None:
         others["damaged DICOM"] += 1
         return None
     pixels = header["Rows"] * header["Columns"] * header["NumberOfFrames"] * header["SamplesPerPixel"]
-    header["short"] = not compressed and path.stat().st_size < pixels * header["BitsAllocated"] // 8
+    header["short"] = not packed and left < pixels * header["BitsAllocated"] // 8
     return header
 
 

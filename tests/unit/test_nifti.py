@@ -31,7 +31,7 @@ OBLIQUE = np.array([[1.9, 0.3, 0.1, -30], [-0.3, 1.9, 0.2, -20], [-0.1, -0.2, 2.
 @pytest.mark.parametrize("case", corpus.NIFTI, ids=lambda case: case.name)
 def test_bad_files_are_refused_quickly_in_little_memory(case, tmp_path):
     path = case.build(tmp_path)
-    read_volume_once = time.perf_counter()
+    start = time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(DataError) as caught:
@@ -39,7 +39,7 @@ def test_bad_files_are_refused_quickly_in_little_memory(case, tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - read_volume_once < 2
+    assert time.process_time() - start < 2
     assert peak < 32e6, f"{peak / 1e6:.0f} MB"
     message = str(caught.value)
     assert all(fragment in message for fragment in case.expect), message
@@ -196,7 +196,7 @@ def _sound_bytes(folder: Path) -> bytes:
     return (folder / "sound.nii").read_bytes()
 
 
-# Size, dimensions, type, voxel sizes, offset, scale, units, codes, quaternion, affine, magic: fields that are read.
+# Fields that are read: size, dimensions, type, voxel sizes, offset, scale, units, codes, forms, magic.
 PLACES = [*range(4), *range(40, 56), *range(68, 124), *range(252, 328), *range(344, 352)]
 
 
