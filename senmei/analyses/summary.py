@@ -54,7 +54,9 @@ def summarise(
         best = _best(classical, meta["better"])
         for method, interval in means.items():
             if meta["better"] in _SCORE and interval and method in classical:
-                scores.setdefault((cohort, measure, method), []).append(_badness(interval.mean, meta["better"]))
+                scores.setdefault((cohort, measure, method), []).append(
+                    _badness(interval.mean, meta["better"])
+                )
             versus = best if best != method else None
             difference = None
             if versus is not None:
@@ -134,4 +136,8 @@ def _best_of_all(scores: Mapping[tuple[str, str, str], list[float]]) -> dict[str
 def _numbers(interval: Interval | None) -> dict[str, Any]:
     if interval is None:
         return {"n": 0, "mean": None, "ci95": None}
-    return {"n": interval.n, "mean": interval.mean, "ci95": None if interval.ci is None else list(interval.ci)}
+    return {
+        "n": interval.n,
+        "mean": interval.mean,
+        "ci95": None if interval.ci is None else list(interval.ci),
+    }

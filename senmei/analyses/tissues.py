@@ -44,7 +44,7 @@ class Tissues(Analysis):
         "Tustison et al. N4ITK: improved N3 bias correction. IEEE Trans Med Imaging 2010;29:1310.",
         "Avants et al. An open source multivariate framework for n-tissue segmentation. Neuroinformatics 2011;9:381.",
     )
-    MEASURES = {  # noqa: RUF012  (a literal, read without importing)
+    MEASURES = {
         "dice_gm": ("Grey matter Dice", "1", "higher"),
         "dice_wm": ("White matter Dice", "1", "higher"),
         "dice_csf": ("Cerebrospinal fluid Dice", "1", "higher"),
@@ -160,7 +160,10 @@ class Tissues(Analysis):
             log = np.log(np.maximum(field, np.finfo(np.float32).tiny))
             log -= log[mask].mean()  # the weights change N4's scale, which means nothing
         places = np.meshgrid(
-            *[np.interp(np.arange(n), at, np.arange(at.size)) for n, at in zip(data.shape, picked, strict=True)],
+            *[
+                np.interp(np.arange(n), at, np.arange(at.size))
+                for n, at in zip(data.shape, picked, strict=True)
+            ],
             indexing="ij",
             sparse=True,
         )

@@ -66,7 +66,9 @@ def paired_difference(
     averaged within the subject first. Returns None where no scan is shared. Raises as `bootstrap_ci`.
     """
     differences = {
-        subject: [a[subject][scan] - b[subject][scan] for scan in sorted(a[subject].keys() & b[subject].keys())]
+        subject: [
+            a[subject][scan] - b[subject][scan] for scan in sorted(a[subject].keys() & b[subject].keys())
+        ]
         for subject in a.keys() & b.keys()
     }
     return bootstrap_ci(differences, seed, n, level)
