@@ -5,37 +5,6 @@ scans, .../cohort.tsv for analyses of a whole cohort.
 """
 
 
-def analysis_inputs(wildcards):
-    """Prepared manifests that an analysis needs, of one shard."""
-    groups = plan[wildcards.study].analysis_groups(wildcards.analysis)
-    return prepared(wildcards.study, wildcards.cohort, groups, [wildcards.shard])
-
-
-def cohort_analysis_inputs(wildcards):
-    """Prepared manifests that an analysis needs, of all test shards."""
-    listing(wildcards.study, wildcards.cohort)
-    study = plan[wildcards.study]
-    shards = study.shards(wildcards.cohort, ("test",))
-    return prepared(study.name, wildcards.cohort, study.analysis_groups(wildcards.analysis), shards)
-
-
-def cohort_restored(wildcards):
-    """Restored manifests of all test shards."""
-    listing(wildcards.study, wildcards.cohort)
-    folder = f"<results>/{wildcards.study}/restored/{wildcards.cohort}/{wildcards.method}"
-    return [f"{folder}/{s}.tsv" for s in plan[wildcards.study].shards(wildcards.cohort, ("test",))]
-
-
-def analysis_settings(wildcards):
-    """An analysis's settings as one line."""
-    return frozen(plan[wildcards.study].options("analysis", wildcards.analysis))
-
-
-def analysis_use(wildcards):
-    """Registered name or place of an analysis."""
-    return plan[wildcards.study].analyses[wildcards.analysis]["use"]
-
-
 rule analyse:
     """Analyse the restored scans of one shard."""
     input:

@@ -5,11 +5,6 @@ Makes: measured/{cohort}/{method}/{shard}.tsv, a row a scan and measure.
 """
 
 
-def measure_inputs(wildcards):
-    """Prepared manifests that the measures need."""
-    return prepared(wildcards.study, wildcards.cohort, plan[wildcards.study].measured_groups, [wildcards.shard])
-
-
 rule measure:
     """Measure the restored scans of one shard."""
     input:

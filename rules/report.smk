@@ -5,38 +5,6 @@ Makes: measures.tsv (tidy), status.tsv, summary.json, report.html a study; repor
 """
 
 
-def study_tables(study, kind):
-    """Tables of one kind of a study, once all its cohorts are listed."""
-    s = plan[study]
-    for cohort in s.cohorts:
-        listing(study, cohort)
-    folder = f"<results>/{study}"
-    if kind == "cohorts":
-        return [f"{folder}/cohorts/{c}/status.tsv" for c in s.cohorts]
-    if kind == "raw":
-        return [f"{folder}/cohorts/{c}/raw/{shard}.tsv" for c in s.cohorts for shard in s.shards(c)]
-    if kind == "prepared":
-        return [f"{folder}/prepared/{c}/{g}/{shard}.tsv" for c, shard in s.judged() for g in s.measured_groups]
-    if kind == "analysed":
-        return [f"{folder}/analysed/{c}/{a}/{m}/{shard}.tsv" for c, a, m, shard in s.analysed()]
-    return [f"{folder}/{kind}/{c}/{m}/{shard}.tsv" for c, shard in s.judged() for m in s.methods]
-
-
-def collected(*kinds):
-    """Input function: paths of some kinds of table of a study."""
-    return lambda wildcards: [path for kind in kinds for path in study_tables(wildcards.study, kind)]
-
-
-def cohort_tables(wildcards):
-    """scans.tsv of all cohorts of a study."""
-    return [f"<results>/{wildcards.study}/cohorts/{c}/scans.tsv" for c in plan[wildcards.study].cohorts]
-
-
-def method_cards(wildcards):
-    """Cards of all methods of a study."""
-    return [f"<results>/{wildcards.study}/models/{m}/card.json" for m in plan[wildcards.study].methods]
-
-
 rule collect:
     """Tidy table, failures and headlines of a study."""
     input:

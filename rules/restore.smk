@@ -5,13 +5,6 @@ Makes: restored/{cohort}/{method}/{shard}.tsv, with {scan}.nii.gz and {scan}.jso
 """
 
 
-def restore_inputs(wildcards):
-    """Prepared manifests that a method applies to."""
-    study = plan[wildcards.study]
-    groups = study.groups_of(study.constants(wildcards.method)["inputs"])
-    return prepared(wildcards.study, wildcards.cohort, groups, [wildcards.shard])
-
-
 rule restore:
     """Restore the scans of one shard with one method."""
     input:

@@ -5,22 +5,6 @@ Makes: models/{method}/{weights.safetensors,card.json,history.tsv}. Resumes from
 """
 
 
-def training_inputs(wildcards):
-    """Prepared manifests that a method may learn from."""
-    study = plan[wildcards.study]
-    for cohort, settings in study.cohorts.items():
-        if settings["use"] == "train":
-            listing(wildcards.study, cohort)
-    shards = study.training_shards(wildcards.method)
-    return [f"<results>/{study.name}/prepared/{cohort}/{group}/{shard}.tsv" for cohort, group, shard in shards]
-
-
-def training_scans(wildcards):
-    """scans.tsv of the cohorts that a method learns from."""
-    cohorts = dict.fromkeys(cohort for cohort, _, _ in plan[wildcards.study].training_shards(wildcards.method))
-    return [ancient(f"<results>/{wildcards.study}/cohorts/{cohort}/scans.tsv") for cohort in cohorts]
-
-
 rule train:
     """Fit one method on the training split, tuned on the validation split."""
     input:
@@ -35,7 +19,9 @@ rule train:
     benchmark:
         "<benchmarks>/{study}/train/{method}.tsv"
     params:
-        code=lambda wildcards: plan[wildcards.study].code("train", plan[wildcards.study].method_module(wildcards.method)),
+        code=lambda wildcards: plan[wildcards.study].code(
+            "train", plan[wildcards.study].method_module(wildcards.method)
+        ),
         rows=lambda wildcards: plan[wildcards.study].training_hash(wildcards.method),
         seed=study_seed,
         method=lambda wildcards: frozen(plan[wildcards.study].method(wildcards.method)),

@@ -1,0 +1,1 @@
+"""Five toys that use everything the frame must hold, before anything real is built on it."""
