@@ -28,7 +28,7 @@ class Tissues(Analysis):
     rounds : how often the bias field is estimated; from the second on, weighted by the white matter found.
     mrf : strength of Atropos' Markov random field prior. bias : False leaves the bias field in (for comparison).
 
-    About 6 s a scan at 2 mm and 30 s at 1 mm on one core, twice that where the reference must be segmented too.
+    About 7 s a scan at 2 mm and 35 s at 1 mm on one core, twice that where the reference must be segmented too.
     Deterministic at a given number of ITK threads.
     """
 
