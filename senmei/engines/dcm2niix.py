@@ -287,7 +287,11 @@ def _replace(dataset: Path, out: Path) -> None:
     draft, old = out.with_name(f".{out.name}.new"), out.with_name(f".{out.name}.old")
     for place in (draft, old):
         shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(dataset, draft)
+    try:
+        shutil.copytree(dataset, draft)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     if out.exists():
         out.rename(old)
     draft.rename(out)
@@ -295,6 +299,7 @@ def _replace(dataset: Path, out: Path) -> None:
 
 
 def _nothing(folder: object, report: list[Row], modality: str, series: str | None) -> DataError:
+    report = sorted(report, key=lambda row: row["status"] != "failed")  # the wanted ones first
     found = [
         f"series {r['series']} ({r['description']}): {r['reason']}"
         for r in report

@@ -138,7 +138,7 @@ def test_earlier_results_stay_when_nothing_can_be_taken(tmp_path):
 @needs_dcm2niix
 @needs_series
 @pytest.mark.parametrize(
-    "study, shape, count", [("20180918GE", (64, 64, 15, 10), 2), ("20180918Si", (72, 72, 5, 2), 4)]
+    ("study", "shape", "count"), [("20180918GE", (64, 64, 15, 10), 2), ("20180918Si", (72, 72, 5, 2), 4)]
 )
 def test_real_series_have_the_shape_and_place_that_dcm2niix_gives(tmp_path, study, shape, count, monkeypatch):
     monkeypatch.setenv("SENMEI_DEID_KEY", "k")
@@ -272,7 +272,7 @@ def _program(folder: Path, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "script, fragment",
+    ("script", "fragment"),
     [
         ("echo 'Error: cannot read Doe Jane slice'; exit 3", "exit status 3"),
         ("exit 0", "gave no reason"),

@@ -75,7 +75,7 @@ def test_geometry_survives_a_round_trip(tmp_path, name, codes, units):
 
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", ">f8", "<u1", "<u2", "<i8"])
-@pytest.mark.parametrize("slope, inter", [(1.0, 0.0), (0.25, -3.0)])
+@pytest.mark.parametrize(("slope", "inter"), [(1.0, 0.0), (0.25, -3.0)])
 def test_intensities_are_in_real_world_units(tmp_path, dtype, slope, inter):
     stored = np.random.default_rng(1).integers(0, 200, (4, 5, 6)).astype(dtype)
     header = nibabel.Nifti1Header(endianness=dtype[0])
@@ -179,7 +179,7 @@ def test_nothing_but_finite_numbers_is_written(tmp_path):
         write_volume(tmp_path / "a.nii", bad)
     assert "2 of 3456 voxels to be written are NaN" in str(caught.value)
     assert (tmp_path / "a.nii").read_bytes() == before
-    with pytest.raises(ValueError, match="ends with .nii"):
+    with pytest.raises(ValueError, match=r"ends with \.nii"):
         write_volume(tmp_path / "a.mgz", corpus.brain())
 
 
@@ -235,16 +235,20 @@ def test_no_header_breaks_the_reader(tmp_path, edits, packed, cut):
 def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):
     path = tmp_path / "deep" / "table.tsv"
     write_text(path, "old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        assert temporary.name.endswith(".tsv")
-        raise RuntimeError
+
+    def fail(error: Exception) -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            assert temporary.name.endswith(".tsv")
+            raise error
+
+    with pytest.raises(RuntimeError):
+        fail(RuntimeError())
     assert path.read_text() == "old"
     with pytest.raises(DataError, match="Nothing was written"), atomic_path(path):
         pass
-    with pytest.raises(DataError) as caught, atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(DataError) as caught:
+        fail(OSError(errno.ENOSPC, "No space left on device"))
     assert "disk is full" in str(caught.value)
     assert [p.name for p in path.parent.iterdir()] == ["table.tsv"]
     assert path.read_text() == "old"
