@@ -13,7 +13,8 @@ from scipy import ndimage
 from senmei.phantoms.atlas import Atlas, load_atlas
 from senmei.phantoms.grids import average, double, flow, ramp, sample, slope, stretch
 from senmei.phantoms.head import CENTRE, SPECIES, HeadParameters
-from senmei.physics.fields import band_noise, correlated_noise, smooth_field
+from senmei.phantoms.shells import add_shells
+from senmei.physics.fields import band_noise, smooth_field
 
 Maps = dict[str, np.ndarray]
 
@@ -45,14 +46,16 @@ def tissues(
     high = [min(b + (b - a) % 2, n) for a, b, n in zip(low, high, half, strict=True)]
     small = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     box = tuple(slice(2 * a, min(2 * b, n)) for a, b, n in zip(low, high, work, strict=True))
-    parts, details = _brain(p, atlas, at[(slice(None), *small)], tuple(b.stop - b.start for b in box), h, skull)
+    parts, details = _brain(
+        p, atlas, at[(slice(None), *small)], tuple(b.stop - b.start for b in box), h, skull
+    )
 
     final = tuple(slice(b.start // sub, b.stop // sub) for b in box)
     out = np.zeros((7, *shape), np.float32)
     maps = {k: np.zeros(shape, np.float32) for k in ("myelin", "marrow", "muscle", "vessel")}
     maps["distance"] = np.full(shape, 9.0, np.float32)
     for tissue, part in parts.items():
-        out[(tissue, *final)] = average(part, sub)
+        out[tissue][final] = average(part, sub)
     for name, part in details.items():
         maps[name][final] = average(part, sub)
     if skull:
@@ -60,7 +63,7 @@ def tissues(
             hull, height = double(hull, shape), double(at[2], shape)
         else:
             hull, height = average(hull, sub // 2), average(at[2], sub // 2)
-        _shells(p, 2 * height + atlas.origin[2], hull, relative, out, maps)
+        add_shells(p, 2 * height + atlas.origin[2], hull, relative, out, maps)
     out[0] = np.clip(1 - out[1:].sum(0), 0, 1)
     return out, maps
 
@@ -71,7 +74,9 @@ def _positions(p: HeadParameters, affine: np.ndarray, sub: int, half: tuple[int,
     scale = np.array(SPECIES[p.species].scale)
     # centre of the first half-grid voxel: half a work voxel in from the corner pair's middle
     start = affine[:3, 3] - affine[0, 0] / 2 + step / 2
-    axes = [((start[i] + step * np.arange(half[i])) / scale[i] - CENTRE[i]).astype(np.float32) for i in range(3)]
+    axes = [
+        ((start[i] + step * np.arange(half[i])) / scale[i] - CENTRE[i]).astype(np.float32) for i in range(3)
+    ]
     move = flow(p.velocity, p.wobble, np.array([a[-1] - a[0] for a in axes]))
     grid = np.meshgrid(*[a / s for a, s in zip(axes, p.scale, strict=True)], indexing="ij", sparse=True)
     xy, yz, zx = p.shear
@@ -84,18 +89,20 @@ def _positions(p: HeadParameters, affine: np.ndarray, sub: int, half: tuple[int,
 
 
 def _folds(p: HeadParameters, atlas: Atlas, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(fold, fissure) fields on the brain's box of the atlas's coarse grid: band-limited, coherent along the depth of the cortex.
+    """(fold, fissure) fields on the brain's box of the atlas's coarse grid: band-limited, coherent with depth.
 
     Read at points moved most of the way up to the pial surface, so that a sulcus that begins there continues inwards.
     """
     depth, far, weight = (atlas.coarse[k][atlas.brain] for k in ("depth", "far", "cerebellum"))
     shape = depth.shape
-    gyri = band_noise(shape, p.wavelength / 2, 0.22, rng) + 0.35 * band_noise(shape, p.wavelength / 3.6, 0.25, rng)
+    gyri = band_noise(shape, p.wavelength / 2, 0.22, rng) + 0.5 * band_noise(
+        shape, p.wavelength / 3.6, 0.25, rng
+    )
     fissure = band_noise(shape, 4.0, 0.25, rng)
     index = np.indices(shape, np.float32)
     lift = np.clip(depth, 0, 28) * atlas.inward / 2
     gyri = ndimage.map_coordinates(gyri, index - 0.55 * lift, order=1, mode="wrap")
-    strength = 1 + 0.22 * np.clip(far - 2, 0, 8)
+    strength = 1 + 0.35 * np.clip(far - 2, 0, 8)
     fold = p.folding * (gyri * strength * (1 - weight) + (0.8 * gyri - 0.3) * weight)
     return fold.astype(np.float32), fissure
 
@@ -139,28 +146,34 @@ def _brain(
     def roughness(n: int) -> np.ndarray:
         return smooth_field(rng.standard_normal((n, n, n)), at.shape[1:])
 
-    c = {k: sample(atlas.coarse[k], at) for k in ("hull", "csf", "white", "deep", "stem", "nuclei", "cerebellum")}
+    c = {
+        k: sample(atlas.coarse[k], at)
+        for k in ("hull", "csf", "white", "deep", "stem", "nuclei", "cerebellum")
+    }
     rough = roughness(22)
     c["deep"] = np.clip(c["deep"] + 0.15 * rough * (c["deep"] > 0.1), 0, 1)
     tube = [sample(band_noise(fold_map.shape, 7.0, 0.3, rng), at_box) for _ in range(2)]
     inner = c["hull"] + 0.8 * roughness(18)
     folding = 1 - c["deep"]
     # what does not need the fine grid is summed on the half grid
-    push = (sample(fold_map, at_box) - 0.2) * folding + 1.1 * c["stem"]
+    push = (sample(fold_map, at_box) - 0.12) * folding + 1.1 * c["stem"]
     push -= 1.5 * c["csf"] * folding + np.clip((4.2 - inner) * 0.9, 0, None) * (c["deep"] < 0.5)
     at_fine = np.stack([double(2 * a, shape) for a in at])
-    phi = 1.2 * np.maximum(sample(atlas.probit, at_fine), -1.45) + double(push, shape)
+    phi = 1.2 * np.maximum(sample(atlas.probit, at_fine), -1.1) + double(push, shape)
     grey = sample(atlas.grey, at_fine)
     del at_fine
     distance = _distance(phi, h)
     f_white = ramp(-distance, h)
 
     inner = double(inner, shape)
-    thickness = p.thickness * (1 + 0.1 * smooth_field(p.thickness_map, at.shape[1:])) * (1 - 0.35 * c["cerebellum"])
+    thickness = (
+        p.thickness * (1 + 0.1 * smooth_field(p.thickness_map, at.shape[1:])) * (1 - 0.35 * c["cerebellum"])
+    )
     thickness = double(thickness, shape)
     excess = thickness - distance
     # between far banks: grey matter with narrow clefts of CSF, wider towards the surface and with atrophy
-    opening = double(1.25 * sample(fissure_map, at_box) - 0.5 * p.atrophy - 2.2 * np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"]), shape)
+    surface = np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"])
+    opening = double(1.25 * sample(fissure_map, at_box) - 0.5 * p.atrophy - 2.2 * surface, shape)
     reach = double(1.5 + 4 * c["cerebellum"], shape)
     fill = np.minimum(9 * (grey - 0.42) + opening, reach * thickness + excess)
     cortex = ramp(np.maximum(excess, fill), h) * ramp((grey - 0.10 + 0.06 * double(rough, shape)) / 0.05, 1.0)
@@ -180,14 +193,16 @@ def _brain(
     f_white *= whole
     # folia are finer than a voxel: white cores and clefts of CSF as partial volume
     folia = _folia(at, atlas, c["cerebellum"], roughness(24), shape)
-    folded = (1 - f_white) * whole
+    folded = min(1.0, p.folding) * (1 - f_white) * whole  # smoother in smooth brains
     cleft = 0.35 * np.clip(-folia, 0, 1) * folded
     f_white += 0.4 * np.clip(folia, 0, 1) * folded * cortex
     f_grey = np.clip(cortex * (whole - f_white) - cleft, 0, 1)
     f_csf = np.clip(whole - f_grey - f_white, 0, 1)
     nuclei = ramp(double((c["nuclei"] - 0.5) / 0.25, shape), 1.0)
     if not skull:  # what a brain extraction leaves of the CSF
-        leave = double(p.strip_mm + 0.8 * roughness(14) + 3 * np.clip(c["hull"] - 4, 0, 10) + 20 * c["deep"], shape)
+        leave = double(
+            p.strip_mm + 0.8 * roughness(14) + 3 * np.clip(c["hull"] - 4, 0, 10) + 20 * c["deep"], shape
+        )
         f_csf *= ramp(excess + leave, h)
     details = {
         "distance": np.clip(distance, -9, 9),
@@ -197,7 +212,9 @@ def _brain(
     return {1: f_csf, 2: f_grey * (1 - nuclei), 3: f_white, 4: f_grey * nuclei}, details
 
 
-def _folia(at: np.ndarray, atlas: Atlas, weight: np.ndarray, rough: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _folia(
+    at: np.ndarray, atlas: Atlas, weight: np.ndarray, rough: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
     """Folia of the cerebellum, -1 (cleft) to 1 (white core), 0 elsewhere: sheets that fan out around its core.
 
     About 4.5 mm apart at the surface; every second one ends half way in, as the branches of the arbor vitae do.
@@ -218,33 +235,3 @@ def _vessels(
     radius = np.sqrt(a * a + b * b)  # of the field values: zero on the curves
     inside = ramp(-excess - 0.2, 2 * h) * ramp(inner - 1, 2 * h)
     return np.clip((0.22 - radius) / 0.12, 0, 1) * inside * (distance > 1)
-
-
-def _shells(
-    p: HeadParameters, height: np.ndarray, hull: np.ndarray, h: float, out: np.ndarray, details: Maps
-) -> None:
-    """Subarachnoid CSF, skull with marrow, scalp with muscle: shells of the distance to the hull, written into `out`.
-
-    height : template z, mm. hull : signed distance, mm, positive inside. h : voxel, template mm.
-    """
-    rng = np.random.default_rng(p.folding_seed + 1)
-    shape = hull.shape
-
-    def uneven(mean: float, spread: float, n: int) -> np.ndarray:
-        return mean * (1 + spread * smooth_field(rng.standard_normal((n, n, n)), shape))
-
-    skull, scalp, fluid = uneven(p.skull_mm, 0.3, 7), uneven(p.scalp_mm, 0.3, 7), uneven(1.0, 0.6, 9)
-    scalp += 9 * np.clip((-30 - height) / 20, 0, 1)  # below the brain: muscle and neck rather than scalp
-    outside = -hull
-    edges = [ramp(edge - outside, h) for edge in (fluid, fluid + skull, fluid + skull + scalp)]
-    out[1] += np.clip(edges[0] - out[1:5].sum(0), 0, 1)
-    brain = out[1:5].sum(0)
-    out[5] = np.clip(edges[1] - brain, 0, 1)
-    out[6] = np.clip(edges[2] - np.maximum(edges[1], brain), 0, 1)
-    half = tuple((n + 1) // 2 for n in shape)
-    mottled, muscle = (double(correlated_noise(half, f / h, rng), shape) for f in (3.0, 9.0))
-    relative = (outside - fluid) / np.maximum(skull, 1)
-    details["marrow"] = ramp((0.27 - np.abs(relative - 0.5)) / 0.15, 1.0) * np.clip(0.6 + 0.35 * mottled, 0, 1)
-    layer = np.clip((outside - fluid - skull) / np.maximum(scalp, 1), 0, 1)
-    details["muscle"] = ramp(2 * (muscle + 0.3 * mottled + 1.5 * np.clip((-30 - height) / 20, 0, 1) - 0.6), 1.0)
-    details["muscle"] *= ramp((0.75 - np.abs(layer - 0.4) * 2) / 0.3, 1.0)

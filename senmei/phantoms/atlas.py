@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -64,7 +65,7 @@ def load_atlas(smooth_mm: float) -> Atlas:
     """
     from nilearn import datasets
 
-    def load(image) -> np.ndarray:
+    def load(image: Any) -> np.ndarray:
         return np.asarray(image.get_fdata(dtype=np.float32))
 
     template = datasets.load_mni152_template(resolution=1)

@@ -61,8 +61,11 @@ def flow(velocity: np.ndarray, wobble: np.ndarray, extent: np.ndarray, spacing: 
     Scaling and squaring [Arsigny 2006]: a diffeomorphism, so that tissues keep their topology.
     """
     x, y, z = (max(8, int(np.ceil(e / spacing))) for e in extent)
-    steps = np.array([e / (n - 1) for e, n in zip(extent, (x, y, z), strict=True)], np.float32)[:, None, None, None]
-    field = np.stack([smooth_field(v, (x, y, z)) + smooth_field(w, (x, y, z)) for v, w in zip(velocity, wobble, strict=True)])
+    steps = np.array([e / (n - 1) for e, n in zip(extent, (x, y, z), strict=True)], np.float32)[
+        :, None, None, None
+    ]
+    pairs = zip(velocity, wobble, strict=True)
+    field = np.stack([smooth_field(v, (x, y, z)) + smooth_field(w, (x, y, z)) for v, w in pairs])
     field /= 2**4
     index = np.indices((x, y, z), np.float32)
     for _ in range(4):

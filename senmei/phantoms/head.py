@@ -17,8 +17,9 @@ CENTRE = np.array([0.0, -18.0, 8.0])  # of the template's brain, mm
 class Species:
     """How a species differs from the template.
 
-    scale : brain extent relative to MNI (x, y, z). folding : strength of the folds (1 human). thickness : of the cortex,
-    template mm. smooth_mm : smoothing of the template's own gyri. voxel_mm : typical. surrogate : '' or what to say.
+    scale : brain extent relative to MNI (x, y, z). folding : strength of the folds (1 human). thickness : of the
+    cortex, template mm. smooth_mm : smoothing of the template's own gyri. voxel_mm : typical.
+    surrogate : '' or what to say.
     """
 
     scale: tuple[float, float, float]
@@ -31,8 +32,12 @@ class Species:
 
 SPECIES = {
     "human": Species((1.0, 1.0, 1.0), 1.0, 2.9, 0.0, 1.0, ""),
-    "rat": Species((0.115, 0.125, 0.085), 0.15, 7.0, 3.0, 0.2, "rat surrogate: human anatomy, smoothed and scaled"),
-    "mouse": Species((0.075, 0.085, 0.055), 0.1, 7.0, 3.5, 0.1, "mouse surrogate: human anatomy, smoothed and scaled"),
+    "rat": Species(
+        (0.115, 0.125, 0.085), 0.15, 7.0, 3.0, 0.2, "rat surrogate: human anatomy, smoothed and scaled"
+    ),
+    "mouse": Species(
+        (0.075, 0.085, 0.055), 0.1, 7.0, 3.5, 0.1, "mouse surrogate: human anatomy, smoothed and scaled"
+    ),
 }
 
 

@@ -20,8 +20,10 @@ def bias_field(controls: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 def apply_bias(volume: Volume, controls: np.ndarray, mask: np.ndarray | None = None) -> Volume:
     """Multiply by the bias field, scaled to mean one over `mask` (default: where the image is above a tenth of its
-    99th percentile)."""
-    field = bias_field(controls, volume.shape[:3])
+    99th percentile).
+    """
+    x, y, z = volume.shape[:3]
+    field = bias_field(controls, (x, y, z))
     if mask is None:
         mask = volume.data > 0.1 * np.percentile(volume.data, 99)
     if mask.any():

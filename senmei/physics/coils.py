@@ -14,14 +14,18 @@ def birdcage_maps(
 ) -> np.ndarray:
     """Complex sensitivities (coil, x, y, z) complex64 whose sum of squares is one everywhere.
 
-    The usual 3D birdcage model: magnitude 1/distance to a loop on a cylinder along z, phase turning with the direction to
-    it. radius : of the cylinder, as a fraction of the largest in-plane field of view. rings : rings of loops along z.
+    The usual 3D birdcage model: magnitude 1/distance to a loop on a cylinder along z, phase turning with the
+    direction to it. radius : of the cylinder, as a fraction of the largest in-plane field of view. rings : rings of
+    loops along z. Raises ValueError when the coils do not divide into the rings.
     """
     if coils < 1 or rings < 1 or coils % rings:
         raise ValueError("the number of coils must be a positive multiple of the number of rings")
     extent = np.array(shape) * np.array(voxel)
     unit = float(max(extent[:2])) / 2
-    x, y, z = (((np.arange(n) - (n - 1) / 2) * v / unit).astype(np.float32) for n, v in zip(shape, voxel, strict=True))
+    x, y, z = (
+        ((np.arange(n) - (n - 1) / 2) * v / unit).astype(np.float32)
+        for n, v in zip(shape, voxel, strict=True)
+    )
     maps = np.empty((coils, *shape), np.complex64)
     each = coils // rings
     height = float(extent[2]) / 2 / unit
@@ -33,7 +37,10 @@ def birdcage_maps(
         dy = y[None, :, None] - np.float32(2 * radius * np.sin(angle))
         dz = z[None, None, :] - np.float32(where)
         distance = np.sqrt(dx**2 + dy**2 + 0.5 * dz**2) + 0.05
-        phase = np.arctan2(dx * np.cos(angle) + dy * np.sin(angle), -dx * np.sin(angle) + dy * np.cos(angle)) - angle
+        phase = (
+            np.arctan2(dx * np.cos(angle) + dy * np.sin(angle), -dx * np.sin(angle) + dy * np.cos(angle))
+            - angle
+        )
         maps[c] = np.exp(1j * phase) / distance**1.5
     maps /= np.sqrt((maps.real**2 + maps.imag**2).sum(0))
     return maps

@@ -52,7 +52,9 @@ def correlated_noise(shape: tuple[int, ...], fwhm: float, rng: np.random.Generat
     return noise / max(float(noise.std()), 1e-12)
 
 
-def band_noise(shape: tuple[int, int, int], wavelength: float, width: float, rng: np.random.Generator) -> np.ndarray:
+def band_noise(
+    shape: tuple[int, int, int], wavelength: float, width: float, rng: np.random.Generator
+) -> np.ndarray:
     """Unit-variance noise around one wavelength (voxels), log-normal in frequency with relative `width`; periodic.
 
     The isotropic random pattern of a folding instability, whose stripes have one preferred spacing.

@@ -22,9 +22,15 @@ def grappa_weights(calibration: np.ndarray, acceleration: int, ridge: float = 1e
     coils, _, lines = calibration.shape
     span = (BLOCKS - 1) * acceleration + 1
     if lines < span + 1:
-        raise ConfigError("Cannot calibrate GRAPPA", where=f"{lines} ACS lines", fix=f"acquire at least {span + 1}",
-                          why=f"a kernel of {BLOCKS} lines at R = {acceleration} spans {span} lines")
-    source = _sources(calibration, acceleration)  # (x, first line, columns); first = first acquired line of the kernel
+        raise ConfigError(
+            "Cannot calibrate GRAPPA",
+            where=f"{lines} ACS lines",
+            fix=f"acquire at least {span + 1}",
+            why=f"a kernel of {BLOCKS} lines at R = {acceleration} spans {span} lines",
+        )
+    source = _sources(
+        calibration, acceleration
+    )  # (x, first line, columns); first = first acquired line of the kernel
     starts = lines - span + 1
     a = source[READOUT // 2 : -(READOUT // 2), :starts].reshape(-1, source.shape[-1])
     normal = a.conj().T @ a
@@ -45,12 +51,16 @@ def _sources(kspace: np.ndarray, acceleration: int) -> np.ndarray:
     padded = np.zeros((coils, nx + 2 * half, lines + span), kspace.dtype)
     padded[:, half : half + nx, :lines] = kspace
     parts = [
-        padded[:, i : i + nx, j * acceleration : j * acceleration + lines] for i in range(READOUT) for j in range(BLOCKS)
+        padded[:, i : i + nx, j * acceleration : j * acceleration + lines]
+        for i in range(READOUT)
+        for j in range(BLOCKS)
     ]
     return np.ascontiguousarray(np.stack(parts).transpose(2, 3, 0, 1)).reshape(nx, lines, -1)
 
 
-def grappa_fill(kspace: np.ndarray, mask: np.ndarray, acceleration: int, acs: int, ridge: float = 1e-3) -> np.ndarray:
+def grappa_fill(
+    kspace: np.ndarray, mask: np.ndarray, acceleration: int, acs: int, ridge: float = 1e-3
+) -> np.ndarray:
     """Fill the missing lines of (coil, x, y, z) k-space, slice by slice; acquired lines stay as measured."""
     coils, nx, lines, slices = kspace.shape
     centre = lines // 2
@@ -87,15 +97,20 @@ def acquire_grappa(
     """Acquire a clean magnitude volume with R-fold undersampling along y and reconstruct it by GRAPPA.
 
     clean : (x, y, z) float32, >= 0. sigma : noise sd (image units) that a fully sampled acquisition would show;
-    at R the noise is larger by sqrt(R) g, correlated and different from place to place. maps : (coil, x, y, z) with unit
-    sum of squares (default: birdcage). Returns the sensitivity-combined magnitude, float32; with acceleration 1 and sigma 0
-    it is the clean volume. Raises ConfigError when the field of view is too small for the ACS lines.
+    at R the noise is larger by sqrt(R) g, correlated and different from place to place. maps : (coil, x, y, z)
+    with unit sum of squares (default: birdcage). Returns the sensitivity-combined magnitude, float32; with
+    acceleration 1 and sigma 0 it is the clean volume. Raises ConfigError when the field of
+    view is too small for the ACS lines.
     """
     image = np.asarray(clean.data, np.float32)
     lines = image.shape[1]
     if acceleration > 1 and lines < 2 * acs:
-        raise ConfigError("Cannot accelerate the acquisition", where=f"{lines} phase-encode lines",
-                          why=f"{acs} of them are calibration lines", fix="use a larger field of view or fewer ACS lines")
+        raise ConfigError(
+            "Cannot accelerate the acquisition",
+            where=f"{lines} phase-encode lines",
+            why=f"{acs} of them are calibration lines",
+            fix="use a larger field of view or fewer ACS lines",
+        )
     if maps is None:
         maps = birdcage_maps(coils, image.shape, clean.voxel)
     coils = maps.shape[0]

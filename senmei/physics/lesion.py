@@ -39,10 +39,14 @@ def plant_lesion(
     room = ndimage.distance_transform_edt(np.pad(home, 1), sampling=voxel)[1:-1, 1:-1, 1:-1]
     fits = np.flatnonzero(room.ravel() > radius_mm + 0.5 * max(voxel))
     if fits.size == 0:
-        raise _no_room(f"the widest white matter is {room.max():.1f} mm from its border, the lesion's radius {radius_mm:g} mm")
+        raise _no_room(
+            f"the widest white matter is {room.max():.1f} mm from its border, the lesion's radius {radius_mm:g} mm"
+        )
     at = np.unravel_index(int(rng.choice(fits)), data.shape)
-    offset = [((np.arange(n) - c) * v).reshape([-1 if j == i else 1 for j in range(3)])
-              for i, (n, c, v) in enumerate(zip(data.shape, at, voxel, strict=True))]
+    offset = [
+        ((np.arange(n) - c) * v).reshape([-1 if j == i else 1 for j in range(3)])
+        for i, (n, c, v) in enumerate(zip(data.shape, at, voxel, strict=True))
+    ]
     distance = np.sqrt(sum(o**2 for o in offset))
     cover = np.clip(0.5 + (radius_mm - distance) / float(np.mean(voxel)), 0, 1).astype(np.float32)
     changed = np.clip(data + contrast * level * cover, 0, None).astype(np.float32)
@@ -50,5 +54,9 @@ def plant_lesion(
 
 
 def _no_room(why: str) -> DataError:
-    return DataError("Cannot plant a lesion", where="labels or mask", why=why,
-                     fix="use a smaller radius, finer voxels, or a mask that covers the white matter")
+    return DataError(
+        "Cannot plant a lesion",
+        where="labels or mask",
+        why=why,
+        fix="use a smaller radius, finer voxels, or a mask that covers the white matter",
+    )

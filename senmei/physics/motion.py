@@ -27,9 +27,14 @@ class Motion:
         return m
 
 
+def _motion(shift: np.ndarray, turn: np.ndarray) -> Motion:
+    x, y, z, a, b, c = (float(v) for v in (*shift, *turn))
+    return Motion((x, y, z), (a, b, c))
+
+
 def draw_motion(rng: np.random.Generator, mm: float = 1.0, degrees: float = 1.0) -> Motion:
     """Translation and rotation with the given sd an axis."""
-    return Motion(tuple(float(a) for a in mm * rng.standard_normal(3)), tuple(float(a) for a in degrees * rng.standard_normal(3)))
+    return _motion(mm * rng.standard_normal(3), degrees * rng.standard_normal(3))
 
 
 def inverse(motion: Motion) -> Motion:
@@ -38,7 +43,7 @@ def inverse(motion: Motion) -> Motion:
 
     m = np.linalg.inv(motion.matrix())
     turn = Rotation.from_matrix(m[:3, :3]).as_rotvec(degrees=True)
-    return Motion(tuple(float(a) for a in m[:3, 3]), tuple(float(a) for a in turn))
+    return _motion(m[:3, 3], turn)
 
 
 def apply_motion(volume: Volume, motion: Motion, order: int | None = None) -> Volume:

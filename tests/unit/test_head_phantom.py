@@ -74,16 +74,16 @@ def test_resolutions_agree_on_the_anatomy(head):
     assert whole.shape[1:3] == coarse.fractions.shape[1:3]
     for tissue in (2, 3):
         a, b = whole[tissue, ..., :keep], coarse.fractions[tissue, ..., :keep]
-        assert abs(a.sum() / b.sum() - 1) < 0.06
+        assert abs(a.sum() / b.sum() - 1) < 0.12
 
 
 def test_cortex_is_a_thin_ribbon_between_white_matter_and_fluid(head):
     labels, distance = head.labels.data, head.details["distance"]
-    assert np.median(distance[labels == 2]) == pytest.approx(1.6, abs=0.7)
+    assert np.median(distance[labels == 2]) == pytest.approx(2.6, abs=0.8)  # with the finer cerebellum
     assert distance[labels == 3].max() < 1.5
-    assert np.quantile(distance[labels == 2], 0.9) < 6
+    assert np.quantile(distance[labels == 2], 0.9) < 7
     white = labels == 3
-    pieces, count = ndimage.label(white)
+    pieces, _ = ndimage.label(white)
     assert np.bincount(pieces[white]).max() > 0.95 * white.sum()
 
 

@@ -12,17 +12,7 @@ from senmei.core.volume import Volume
 from senmei.phantoms.head import build_head, draw_head
 from senmei.physics.bias import apply_bias, draw_bias
 from senmei.physics.coils import birdcage_maps, coil_covariance
-from senmei.physics.contrast import (
-    PD,
-    SEQUENCES,
-    Sequence,
-    apply_appearance,
-    draw_appearance,
-    draw_physical,
-    render_t1w,
-    signal,
-    tissue_means,
-)
+from senmei.physics.contrast import apply_appearance, draw_appearance, draw_physical, render_t1w
 from senmei.physics.fields import band_noise, bspline_matrix, correlated_noise, smooth_field
 from senmei.physics.grappa import acquire_grappa, grappa_fill
 from senmei.physics.intensity import white_matter_level
@@ -30,6 +20,7 @@ from senmei.physics.kspace import KSpace, sampled_lines, to_image, to_kspace
 from senmei.physics.lesion import plant_lesion
 from senmei.physics.motion import Motion, apply_motion, draw_motion, inverse
 from senmei.physics.rician import apply_rician
+from senmei.physics.steady_state import PD, SEQUENCES, Sequence, signal, tissue_means
 
 DATA = Path(os.environ.get("SENMEI_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
@@ -127,8 +118,13 @@ def test_fields():
     assert correlated_noise((20, 20, 20), 3, rng).std() == pytest.approx(1, abs=1e-4)
     wave = band_noise((48, 48, 48), 8.0, 0.1, rng)
     power = np.abs(np.fft.rfftn(wave)) ** 2
-    k = np.sqrt(sum(np.meshgrid(*[f**2 for f in (np.fft.fftfreq(48), np.fft.fftfreq(48), np.fft.rfftfreq(48))],
-                                indexing="ij")))
+    k = np.sqrt(
+        sum(
+            np.meshgrid(
+                *[f**2 for f in (np.fft.fftfreq(48), np.fft.fftfreq(48), np.fft.rfftfreq(48))], indexing="ij"
+            )
+        )
+    )
     assert (power * k).sum() / power.sum() == pytest.approx(1 / 8, rel=0.1)
 
 
@@ -229,7 +225,9 @@ def test_grappa_keeps_measured_lines(slab):
 
 def test_grappa_noise_varies_in_space_and_is_correlated(slab):
     def spread(r):
-        runs = np.stack([acquire_grappa(slab, 20.0, np.random.default_rng(s), r, acs=16).data for s in range(24)])
+        runs = np.stack(
+            [acquire_grappa(slab, 20.0, np.random.default_rng(s), r, acs=16).data for s in range(24)]
+        )
         return runs, runs.std(0, ddof=1)
 
     inside = slab.data > 600
@@ -269,7 +267,9 @@ def test_grappa_refuses_a_field_of_view_without_room(slab):
 @pytest.mark.parametrize("skull", [True, False])
 def test_white_matter_level(tesla, skull, head, brain):
     h = head if skull else brain
-    clean = apply_bias(render_t1w(h, tesla, np.random.default_rng(3)), draw_bias(np.random.default_rng(1), 0.05)).data
+    clean = apply_bias(
+        render_t1w(h, tesla, np.random.default_rng(3)), draw_bias(np.random.default_rng(1), 0.05)
+    ).data
     truth = np.median(clean[h.labels.data == 3])
     level = white_matter_level(clean)
     assert level == pytest.approx(truth, rel=0.05)
@@ -345,7 +345,8 @@ def test_lesion_lies_in_white_matter(image, brain):
     level = np.median(image.data[brain.labels.data == 3])
     core = (changed.data - image.data)[inside]
     assert core.min() == pytest.approx(-0.3 * level, rel=1e-3)
-    assert np.array_equal(changed.data[~inside & (changed.data == image.data)], image.data[~inside & (changed.data == image.data)])
+    far = ndimage.distance_transform_edt(~inside) > 1.8
+    assert np.array_equal(changed.data[far], image.data[far])
     again = plant_lesion(image, brain.labels, np.random.default_rng(0), 5.0, -0.3)[1]
     assert np.array_equal(again.data, lesion.data)
 
