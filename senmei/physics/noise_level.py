@@ -68,8 +68,8 @@ def estimate_sigma_map(data: np.ndarray, smoothness: float = 12.0) -> np.ndarray
 
     data : (x, y, z) real, finite. smoothness : standard deviation of the averaging window, voxels.
     Returns (x, y, z) float32, the data's units: Rician-corrected |HHH| averaged over the flat blocks nearby
-    that carry signal (normalised convolution, clipped at three sigmas). Places without information near them take the value of
-    `estimate_sigma`, which is where the iteration starts. All zero for a noise-free volume.
+    that carry signal (normalised convolution, clipped at three sigmas). Places without information near them
+    take the value of `estimate_sigma`, which is where the iteration starts. All zero for a noise-free volume.
     Raises DataError if not 3D or not finite.
     """
     volume = _checked(data, None)

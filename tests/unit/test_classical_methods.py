@@ -170,7 +170,7 @@ class TestTuning:
         assert {"condition", "noise_level", "fwhm_mm", "psnr"} <= set(row) and len(context.history) <= 16
 
     def test_is_deterministic_and_free_of_the_intensity_unit(self):
-        clean, brain, affine = head()
+        clean, _, affine = head()
         given, times = example(9), 1e-3
         other = example(
             9,
