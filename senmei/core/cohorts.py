@@ -72,3 +72,12 @@ def assign_shards(rows: Sequence[Row], shards: str | int) -> dict[str, str]:
 def rows_hash(rows: Sequence[Row]) -> str:
     """Hash of rows, in order: what scan stages carry as a parameter in place of scans.tsv."""
     return short_hash(*(sorted((key, str(value)) for key, value in row.items()) for row in rows))
+
+
+def with_entity(stem: str, key: str, value: str) -> str:
+    """A BIDS stem with `key-value`; a value that is there already is kept in front, since a key stands once."""
+    parts = stem.split("_")
+    for n, part in enumerate(parts):
+        if part.startswith(f"{key}-"):
+            return "_".join([*parts[:n], part + value, *parts[n + 1 :]])
+    return "_".join([*parts, f"{key}-{value}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from senmei.core.errors import DataError
@@ -32,7 +32,7 @@ class Example:
                 fix="check the study's role groups and what the method or measure needs",
             )
         value: Any = self._roles[role]
-        if isinstance(value, Callable):
+        if callable(value):
             value = self._roles[role] = value()
         return value
 

@@ -32,7 +32,8 @@ class FitContext:
 class Method:
     """Base of all methods. Settings are keyword arguments of the constructor, with defaults and checks there.
 
-    needs : roles that *fitting* needs of the training and validation examples; () when there is nothing to fit.
+    needs : roles that *fitting* needs of the training examples; () when it learns nothing from them.
+    tunes_on : roles that fitting needs of the validation examples, to tune or select; () when there is nothing to.
     inputs : roles that `apply` needs.
     family : 'none', 'classical' or 'learned'; the report compares the learned with the best tuned classical.
     sentence : what the methods paragraph says of it; may use {settings[...]} and {card[...]}.
@@ -42,6 +43,7 @@ class Method:
     title: ClassVar[str]
     family: ClassVar[str] = "classical"
     needs: ClassVar[tuple[str, ...]] = ()
+    tunes_on: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[tuple[str, ...]] = ("input",)
     sentence: ClassVar[str] = ""
     references: ClassVar[tuple[str, ...]] = ()

@@ -36,11 +36,8 @@ class Tuned(Method):
     Applying: log of the value, linear in the noise level, held constant beyond the ends.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (
-        "input",
-        "mask",
-        "reference",
-    )  # `target` takes the place of the reference
+    # A setting `target` takes the place of the reference.
+    tunes_on: ClassVar[tuple[str, ...]] = ("input", "mask", "reference")
     number: ClassVar[str] = "parameter"
     bounds: ClassVar[tuple[float, float]] = (0.1, 10.0)
 
@@ -61,7 +58,7 @@ class Tuned(Method):
         self.slab, self.examples, self.evaluations = slab, int(examples), int(evaluations)
         self.device = "cpu"
         self._curve: tuple[np.ndarray, np.ndarray] | None = None
-        self.needs = ("input", "mask", target) if fixed is None else ()  # type: ignore[misc]
+        self.tunes_on = ("input", "mask", target) if fixed is None else ()  # type: ignore[misc]
 
     def restore(self, volume: Volume, sigma: float, value: float, threads: int) -> np.ndarray:
         """The restored array, (x, y, z) float32, of a volume whose noise is `sigma`, at one `value`."""

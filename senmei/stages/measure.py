@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def measure_shard(
     def values(example: Example, volume: Volume) -> Iterator[tuple[str, Callable[[], float]]]:
         for name, function in functions.items():
             if all(role in example for role in function.requires):
-                yield name, lambda f=function: f(example, volume)  # type: ignore[misc]
+                yield name, partial(function, example, volume)
 
     _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
 
@@ -71,7 +72,7 @@ def analyse_shard(
     def values(example: Example, volume: Volume) -> Iterator[tuple[str, Callable[[], float]]]:
         if all(role in example for role in analysis.requires):
             for name, value in analysis.run(example, volume).items():
-                yield name, lambda v=value: v
+                yield name, partial(float, value)
 
     _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
 

@@ -111,23 +111,24 @@ class StudyPlan:
             )
         return sorted({known[role] for role in roles}, key=list(self.study.groups).index)
 
-    def training_groups(self, method: str) -> list[str]:
-        """Role groups that fitting a method needs; empty when there is nothing to fit.
+    def training_groups(self, method: str, split: str) -> list[str]:
+        """Role groups that fitting a method needs of one split; empty when there is nothing to fit.
 
         A setting `target` names the role to tune against in place of the reference.
         """
-        needs = self.constants(method).get("needs", ())
+        roles = self.constants(method).get({"train": "needs", "validation": "tunes_on"}[split], ())
         target = self.method(method).get("target", "reference")
-        return self.groups_of([target if role == "reference" else role for role in needs])
+        return self.groups_of([target if role == "reference" else role for role in roles])
 
     def training_shards(self, method: str) -> list[tuple[str, str, str]]:
-        """(cohort, group, shard) of all that fitting a method reads: the train and validation splits."""
+        """(cohort, group, shard) of all that fitting a method reads, of the train and validation splits."""
         return [
             (cohort, group, shard)
             for cohort, settings in self.cohorts.items()
-            if settings["use"] == "train" and self.training_groups(method)
-            for group in self.training_groups(method)
-            for shard in self.shards(cohort, ("train", "validation"))
+            if settings["use"] == "train"
+            for split in ("train", "validation")
+            for group in self.training_groups(method, split)
+            for shard in self.shards(cohort, (split,))
         ]
 
     def training_hash(self, method: str) -> str:

@@ -52,8 +52,10 @@ def gather(scans: Mapping[str, Path | str], manifests: Mapping[str, Sequence[Pat
             for scan in dict.fromkeys(row["scan"] for row in manifest):
                 holding.setdefault(scan, []).append(manifest)
         for scan, row in rows.items():
+            if scan not in holding:
+                continue  # fitting needs nothing of this split
             try:
-                examples.append(example_of({**row, "cohort": cohort}, holding.get(scan, []))[0])
+                examples.append(example_of({**row, "cohort": cohort}, holding[scan])[0])
             except Blocked:
                 continue
     return examples
@@ -85,8 +87,8 @@ def train_method(
     method = make_method(use, options, name)
     train = gather(scans, manifests, "train")
     validation = gather(scans, manifests, "validation")
-    for split, examples in (("train", train), ("validation", validation)):
-        if method.needs and not examples:
+    for split, examples, roles in (("train", train, method.needs), ("validation", validation, method.tunes_on)):
+        if roles and not examples:
             raise DataError(
                 f"No usable {split} example for method '{name}'",
                 where=", ".join(manifests) or "no cohort has `use: train`",
@@ -103,7 +105,7 @@ def train_method(
     write_tsv(outputs["history"], context.history, ("step",))
     counts = {
         cohort: {s: sum(e.scan.get("cohort") == cohort for e in part) for s, part in (("train", train), ("validation", validation))}
-        for cohort in manifests
+        for cohort in scans
     }
     card = {
         "method": name,
@@ -111,7 +113,7 @@ def train_method(
         "title": method.title,
         "family": method.family,
         "settings": options,
-        "needs": list(method.needs),
+        "needs": list(dict.fromkeys([*method.needs, *method.tunes_on])),
         "seed": seed,
         "code": code,
         "split_sha256": split_sha256,

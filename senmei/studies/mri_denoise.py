@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from senmei.core.cohorts import with_entity
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Row, Study
 from senmei.core.volume import Volume
@@ -55,7 +56,7 @@ class MRIDenoise(Study):
                     if kind == "grappa" and cohort.get("noise"):
                         continue
                     tag = f"{kind}{level:04.1f}".replace(".", "p")
-                    row = {"scan": f"{image['image']}_acq-{tag}", **image, "acquisition": kind, "noise": float(level)}
+                    row = {"scan": with_entity(image["image"], "acq", tag), **image, "acquisition": kind, "noise": float(level)}
                     rows.append(row)
         return rows
 
@@ -116,8 +117,9 @@ class MRIDenoise(Study):
 
             others = [raw(name, "image") for name in scan["siblings"]]
             if not noisy_already:  # each repeat has noise of its own, as if measured
-                rows = [{**scan, "scan": scan["scan"].replace(scan["image"], s, 1)} for s in scan["siblings"]]
+                rows = [{**scan, "scan": f"{scan['scan']} as {s}"} for s in scan["siblings"]]
                 others = [self._degrade(o, r, settings, white, seed) for o, r in zip(others, rows, strict=True)]
+                image = self._degrade(image, scan, settings, white, seed)
             return {"others": mean_of_others(image, others, register=cohort["register"])}, {
                 **columns,
                 "others_n": len(others),
@@ -153,11 +155,8 @@ class MRIDenoise(Study):
         from senmei.physics.grappa import acquire_grappa
 
         grappa = settings["grappa"]
-        return image.like(
-            acquire_grappa(
-                image.data, sigma, rng, coils=grappa["coils"], acceleration=grappa["acceleration"], acs=grappa["acs"]
-            )
-        )
+        kind = {"acceleration": grappa["acceleration"], "coils": grappa["coils"], "acs": grappa["acs"]}
+        return acquire_grappa(image, sigma, rng, **kind)
 
 
 def _adds_noise(images: Sequence[Row], cohort: Mapping[str, Any]) -> bool:

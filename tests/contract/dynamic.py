@@ -31,7 +31,7 @@ class Averaging(Method):
     """Moving average over time; its width is tuned against the noisy repeat."""
 
     title = "Moving average"
-    needs = ("input", "repeat")
+    tunes_on = ("input", "repeat")
 
     def fit(self, train, validation, context):
         assert all("reference" not in e for e in (*train, *validation)), "the truth is within reach"
