@@ -173,14 +173,14 @@ def _brain(
     excess = thickness - distance
     # between far banks: grey matter with narrow clefts of CSF, wider towards the surface and with atrophy
     surface = np.clip(1 - c["hull"] / 8, 0, 1) * (1 - 0.7 * c["cerebellum"])
-    opening = double(1.25 * sample(fissure_map, at_box) - 0.5 * p.atrophy - 2.2 * surface, shape)
+    opening = double(1.25 * sample(fissure_map, at_box) - 0.2 - 0.5 * p.atrophy - 2.2 * surface, shape)
     reach = double(1.5 + 4 * c["cerebellum"], shape)
     fill = np.minimum(9 * (grey - 0.42) + opening, reach * thickness + excess)
     cortex = ramp(np.maximum(excess, fill), h) * ramp((grey - 0.10 + 0.06 * double(rough, shape)) / 0.05, 1.0)
     # banks that touch still show the sulcus between them: the ridge of the distance map
-    sulcus = np.clip((0.72 - slope(distance, h)) / 0.45, 0, 1) * ramp(distance - 1.5, 1.0)
+    sulcus = np.clip((0.78 - slope(distance, h)) / 0.4, 0, 1) * ramp(distance - 1.5, 1.0)
     sulcus = ndimage.gaussian_filter(sulcus, 0.5 / h, truncate=2.5)
-    cortex *= 1 - (0.45 + 0.4 * p.atrophy) * sulcus
+    cortex *= 1 - (0.7 + 0.3 * p.atrophy) * sulcus
     # deep nuclei and ventricles by their own probabilities
     offset = 0.12 * p.ventricle + 0.05 * rough
     ventricle = double(c["csf"] + offset, shape) - grey
