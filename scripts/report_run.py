@@ -7,4 +7,4 @@ from senmei.report.cohort import write_index
 
 with job(snakemake) as j:  # noqa: F821
     page = Path(j.output.page)
-    write_index(page.parent.parent, list(j.params.studies), page, j.settings("config"))
+    write_index(page.parent.parent, list(j.params.studies), page, config=j.settings("config"))
