@@ -92,3 +92,6 @@ rule ingest:
         "../envs/torch.yaml"
     script:
         "../scripts/ingest.py"
+
+
+ruleorder: list_cohort > simulate_cohort
