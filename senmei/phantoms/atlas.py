@@ -76,29 +76,37 @@ def load_atlas(smooth_mm: float) -> Atlas:
     if smooth_mm:
         white, grey = (ndimage.gaussian_filter(m, smooth_mm, truncate=3) for m in (white, grey))
     # a table is as good as the exact inverse of the normal distribution, and ten times faster
-    table = ndtri(np.linspace(0, 1, 257).clip(0.004, 0.996)).astype(np.float32)
-    probit = np.interp(white, np.linspace(0, 1, 257), table).astype(np.float32)
+    table = ndtri(np.linspace(0, 1, 1025).clip(0.004, 0.996)).astype(np.float32)
+    probit = table[(white * 1024).round().astype(np.uint16)]
     probit = np.pad(probit, PAD, constant_values=float(table[0]))
 
     two = (slice(None, None, 2),) * 3
     mask = np.pad(ndimage.binary_fill_holes(load(template)[two] > 0), PAD // 2)
     white2, grey2 = (np.pad(m[two], PAD // 2) for m in (white, grey))
     origin = template.affine[:3, 3] - PAD
-    hull = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    brain = tuple(slice(int(i.min()) - 4, int(i.max()) + 5) for i in np.nonzero(mask))
+
+    def below(
+        region: np.ndarray,
+    ) -> np.ndarray:  # depth within a region of the brain, mm; only its box is transformed
+        out = np.zeros(mask.shape, np.float32)
+        out[brain] = 2 * ndimage.distance_transform_edt(region[brain])
+        return out
+
+    hull = below(mask) - 2 * ndimage.distance_transform_edt(~mask).astype(np.float32)
     x = np.abs(origin[0] + 2 * np.arange(mask.shape[0]))[:, None, None]
     # the mean pial surface: hull, interhemispheric fissure, Sylvian fissure and other reliable sulci
     inside = mask & (1 - white2 - grey2 < 0.4) & ~((x < 1.5) & (white2 < 0.3))
-    depth = ndimage.gaussian_filter(2 * ndimage.distance_transform_edt(inside).astype(np.float32), 1.0)
-    inward = np.stack(np.gradient(ndimage.gaussian_filter(depth, 1.5))).astype(np.float32)
+    depth = ndimage.gaussian_filter(below(inside), 1.0)
+    inward = np.stack(np.gradient(ndimage.gaussian_filter(depth[brain], 1.5))).astype(np.float32)
     inward /= np.maximum(np.sqrt((inward**2).sum(0)), 1e-3)
     coarse = {
-        "hull": ndimage.gaussian_filter(2 * hull.astype(np.float32), 0.7),
+        "hull": ndimage.gaussian_filter(hull, 0.7),
         "depth": depth,
-        "far": 2 * ndimage.distance_transform_edt(white2 < 0.5).astype(np.float32),
+        "far": below(white2 < 0.5),
         "csf": np.clip(1 - white2 - grey2, 0, 1),
         "white": white2,
         **_zones(origin, mask.shape),
     }
     coarse = {k: np.asarray(v, np.float32) for k, v in coarse.items()}
-    brain = tuple(slice(int(i.min()) - 4, int(i.max()) + 5) for i in np.nonzero(mask))
-    return Atlas(probit, np.pad(grey, PAD), coarse, inward[(slice(None), *brain)], brain, origin)
+    return Atlas(probit, np.pad(grey, PAD), coarse, inward, brain, origin)
