@@ -90,7 +90,7 @@ def estimate_sigma_map(data: np.ndarray, smoothness: float = 12.0) -> np.ndarray
         # E|z| = sqrt(2 / pi); far from any information the one global value takes over smoothly
         local = (mean * np.float32(np.sqrt(np.pi / 2)) + 1e-4 * sigma) / (weight + 1e-4)
     # blocks are centred between two voxels
-    sizes = tuple(zip(volume.shape, local.shape, strict=True))
+    sizes: list[tuple[int, int]] = list(zip(volume.shape, local.shape, strict=True))
     where = [np.clip((np.arange(fine) - 0.5) / 2, 0, coarse - 1) for fine, coarse in sizes]
     return _interpolated(local, where).astype(np.float32)
 
