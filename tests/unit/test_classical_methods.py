@@ -192,7 +192,7 @@ class TestTuning:
         clean, _, affine = head()
         given = example(9, repeat=Volume(magnitude(clean, 90.0, seed=7), affine))
         method = Gaussian(target="repeat")
-        assert method.needs == ("input", "mask", "repeat")
+        assert method.tunes_on == ("input", "mask", "repeat")
         against_repeat = method.fit([], [given], quiet())["curve_value"]
         assert against_repeat == pytest.approx(Gaussian().fit([], [given], quiet())["curve_value"], rel=0.2)
 
@@ -216,7 +216,7 @@ class TestTuning:
             NLM3D().apply(example(5))
 
     def test_a_fixed_number_needs_no_fitting(self):
-        assert Gaussian(2.0).needs == () and Gaussian(2.0).fit([], [], quiet()) == {}
+        assert Gaussian(2.0).tunes_on == () and Gaussian(2.0).fit([], [], quiet()) == {}
 
 
 @cache
