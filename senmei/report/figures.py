@@ -1,0 +1,206 @@
+"""Charts: box plots, measure against noise, learning curves. Agg only, equal input gives equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from senmei.core.statistics import bootstrap_ci, subject_means
+from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite
+from senmei.report.numbers import by_subject, measure_facts
+from senmei.report.style import canvas, colours, encode, legend, markers
+
+_DASHES: Any = ("-", "--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A finished chart: address, alternative text, caption, and whether it needs the page's whole width."""
+
+    src: str
+    alt: str
+    caption: str
+    wide: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes it adds to the page."""
+        return len(self.src) + len(self.alt) + len(self.caption)
+
+
+def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
+    """One measure in one cohort: a group a condition, a box a method, a dot a subject. None without values."""
+    data = by_subject(files, cohort, measure)
+    methods = [m for m in files.methods if any(m in group for group in data.values())]
+    if not methods:
+        return None
+    facts, colour = measure_facts(files, measure), colours(files.methods)
+    width = 0.8 / len(methods)
+    inches = min(12.5, max(5.6, 0.2 * len(methods) * len(data) + 1.6))
+    with canvas(inches, 3.6) as (figure, (axes,)):
+        labels = []
+        for at, (condition, group) in enumerate(data.items()):
+            counts = []
+            for n, method in enumerate(methods):
+                values = list(subject_means(group.get(method, {})).values())
+                if not values:
+                    continue
+                counts.append(len(values))
+                place = at + (n - (len(methods) - 1) / 2) * width
+                _box(axes, values, place, width, colour[method])
+            n_text = (
+                f"n = {min(counts)}" if min(counts) == max(counts) else f"n = {min(counts)}–{max(counts)}"
+            )
+            labels.append(f"{condition_label(condition).replace(', ', chr(10))}\n{n_text}")
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.55, len(labels) - 0.45)
+        axes.grid(visible=False, axis="x")
+        axes.set_ylabel(facts["label"])
+        legend(figure, files, methods)
+        src = encode(figure)
+    text = f"{facts['title']} by condition and method in {cohort}"
+    caption = f"{text}: boxes are quartiles over subjects, whiskers the range, dots single subjects (n on the axis)."
+    return Chart(src, f"Box plots: {text}.", caption, wide=inches > 8)
+
+
+def _box(axes: Any, values: list[float], place: float, width: float, colour: str) -> None:
+    if len(values) > 2:
+        drawn = axes.boxplot(
+            [values],
+            positions=[place],
+            widths=0.82 * width,
+            whis=(0, 100),
+            patch_artist=True,
+            manage_ticks=False,
+        )
+        for part in ("boxes", "whiskers", "caps", "medians"):
+            for artist in drawn[part]:
+                artist.set(color=colour, linewidth=1.8 if part == "medians" else 1.0)
+        drawn["boxes"][0].set_facecolor(colour + "38")
+    if len(values) <= 30:
+        axes.plot([place] * len(values), values, "o", color=colour, markersize=3.4, markeredgewidth=0)
+
+
+def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Chart | None:
+    """Each measure against the last numeric condition with two or more levels, mean and 95 % CI. None without one."""
+    data = {measure: by_subject(files, cohort, measure) for measure in measures}
+    levels: dict[str, set[float]] = {}
+    for groups in data.values():
+        for name, value in (pair for condition in groups for pair in condition):
+            if isinstance(value, float):
+                levels.setdefault(name, set()).add(value)
+    axis = (
+        "noise"
+        if len(levels.get("noise", ())) > 1
+        else next((n for n, v in levels.items() if len(v) > 1), None)
+    )
+    data = {measure: groups for measure, groups in data.items() if groups}
+    if axis is None or not data:
+        return None
+    cols = min(2, len(data))
+    rows = -(-len(data) // cols)
+    drawn: set[str] = set()
+    with canvas(5.4 * cols, 3.0 * rows + 0.5, rows, cols) as (figure, all_axes):
+        for axes in all_axes[len(data) :]:
+            axes.set_visible(False)
+        for axes, (measure, groups) in zip(all_axes, data.items(), strict=False):
+            drawn |= _curves(axes, files, cohort, measure, groups, axis)
+            axes.set_title(measure_facts(files, measure)["label"])
+            axes.set_xlabel("Noise (% of white matter)" if axis == "noise" else axis)
+        legend(figure, files, [m for m in files.methods if m in drawn])
+        src = encode(figure)
+    text = f"Measures against {axis} in {cohort}"
+    return Chart(src, f"Line charts: {text}.", f"{text}: mean over subjects and 95 % confidence interval.")
+
+
+def _curves(axes: Any, files: StudyFiles, cohort: str, measure: str, groups: Any, axis: str) -> set[str]:
+    """Lines of one panel; a line a method and kind of condition, each kind with its own dash."""
+    known = {
+        (condition_of(h.get("condition") or {}, files.conditions), str(h["method"])): h
+        for h in files.headlines
+        if h["cohort"] == cohort and h["measure"] == measure
+    }
+    colour, marker = colours(files.methods), markers(files.methods)
+    lines: dict[tuple[str, Condition], list[tuple[float, float, float, float]]] = {}
+    for condition, methods in groups.items():
+        x = dict(condition).get(axis)
+        other = tuple(pair for pair in condition if pair[0] != axis)
+        for method, subjects in methods.items():
+            point = _point(known.get((condition, method)), subjects)
+            if isinstance(x, float) and point:
+                lines.setdefault((method, other), []).append((x, *point))
+    kinds = list(dict.fromkeys(other for _, other in lines))  # the kind with most levels first
+    for (method, other), points in lines.items():
+        x, mean, low, high = (np.array(column) for column in zip(*sorted(points), strict=True))
+        style, face = _DASHES[kinds.index(other) % 4], "white" if kinds.index(other) else None
+        errors = np.vstack([mean - low, high - mean]).clip(0)
+        axes.errorbar(
+            x, mean, errors, color=colour[method], marker=marker[method], linestyle=style, mfc=face,
+            markersize=4, linewidth=1.6, capsize=2, elinewidth=1,
+        )  # fmt: skip
+    if len(kinds) > 1:
+        faces = [None, *["white"] * (len(kinds) - 1)]
+        handles = [
+            Line2D(
+                [],
+                [],
+                color="#4a5261",
+                linestyle=_DASHES[n % 4],
+                marker="o",
+                mfc=face,
+                label=condition_label(other),
+            )
+            for n, (other, face) in enumerate(zip(kinds, faces, strict=True))
+        ]
+        axes.legend(handles=handles, fontsize=8)
+    return {method for method, _ in lines}
+
+
+def _point(
+    headline: dict[str, Any] | None, subjects: dict[str, list[float]]
+) -> tuple[float, float, float] | None:
+    """(mean, low, high): the summary's own numbers where it has them, else the same bootstrap with seed 0."""
+    if headline and (mean := finite(headline.get("mean"))) is not None:
+        ci = headline.get("ci95") or (mean, mean)
+        low, high = (mean if finite(end) is None else float(end) for end in ci)
+        return mean, low, high
+    found = bootstrap_ci(subjects, seed=0)
+    return None if found is None else (found.mean, *(found.ci or (found.mean, found.mean)))
+
+
+def learning_curves(files: StudyFiles) -> Chart | None:
+    """Every numeric column of the learned methods' history against the step. None without a learned history."""
+    history = {m: files.history(m) for m in files.methods if files.family(m) == "learned"}
+    history = {m: rows for m, rows in history.items() if rows}
+    every = (pair for rows in history.values() for row in rows for pair in row.items())
+    names = list(dict.fromkeys(name for name, value in every if finite(value) is not None))
+    names = [name for name in names if name not in ("step", "epoch")][:6]
+    if not names:
+        return None
+    cols = min(3, len(names))
+    rows_n = -(-len(names) // cols)
+    colour = colours(files.methods)
+    with canvas(4.0 * cols + 0.4, 2.7 * rows_n + 0.5, rows_n, cols) as (figure, all_axes):
+        for axes in all_axes[len(names) :]:
+            axes.set_visible(False)
+        for axes, name in zip(all_axes, names, strict=False):
+            for method, rows in history.items():
+                points = [(finite(r.get("step")), finite(r.get(name))) for r in rows]
+                points = [(n if x is None else x, y) for n, (x, y) in enumerate(points) if y is not None]
+                if not points:
+                    continue
+                points = points[:: max(1, len(points) // 250)]
+                few = len(points) < 25
+                axes.plot(
+                    *zip(*points, strict=True), color=colour[method], linewidth=1.6, marker="." if few else ""
+                )
+            axes.set_title(name.replace("_", " "))
+            axes.set_xlabel("step")
+        legend(figure, files, list(history))
+        src = encode(figure)
+    text = f"Learning curves of {', '.join(files.title(m) for m in history)}"
+    return Chart(src, f"Line charts: {text}.", f"{text}, from history.tsv.")

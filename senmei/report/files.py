@@ -1,0 +1,221 @@
+"""The files of one study, as the report reads them. Nothing is computed; only summary.json must be there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from senmei.core.errors import DataError, SenmeiError
+from senmei.io.roles import load_role
+from senmei.io.tables import Row, read_tsv
+
+FAMILIES = ("none", "classical", "learned")
+Condition = tuple[tuple[str, Any], ...]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises DataError naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(
+            "Cannot read a file the report is made from",
+            where=path,
+            why=str(error),
+            fix="delete it and re-run the stage that writes it",
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(
+            "Cannot read a file the report is made from",
+            where=path,
+            why=f"it holds a {type(value).__name__}, not an object",
+            fix="delete it and re-run the stage that writes it",
+        )
+    return value
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None where it is missing, text, NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def condition_of(values: Mapping[str, Any], names: Sequence[str]) -> Condition:
+    """The condition of a scan or headline as a hashable key; what is missing is left out, numbers are floats."""
+    found = []
+    for name in names:
+        value = values.get(name)
+        value = getattr(value, "item", lambda value=value: value)()  # numpy's scalars as Python's
+        if value is None or value != value or value == "":
+            continue
+        number = finite(value)
+        found.append((name, str(value) if number is None else number))
+    return tuple(found)
+
+
+def kind(condition: Condition) -> Condition:
+    """What of a condition is no level: its texts ('rician')."""
+    return tuple((name, value) for name, value in condition if isinstance(value, str))
+
+
+def in_order(conditions: Iterable[Condition]) -> list[Condition]:
+    """Distinct conditions: the kind with most levels first, its levels by size."""
+    found = set(conditions)
+    levels = Counter(map(kind, found))
+    return sorted(
+        found, key=lambda c: (-levels[kind(c)], kind(c), [pair for pair in c if not isinstance(pair[1], str)])
+    )
+
+
+def condition_label(condition: Condition) -> str:
+    """A condition in words: '9 % noise, grappa'."""
+    words = {"noise": "{} % noise", "acceleration": "R = {}", "acquisition": "{}"}
+    values = {"rician": "Rician", "grappa": "GRAPPA", "measured": "as measured"}
+    parts = [
+        words.get(name, name + " {}").format(
+            f"{value:g}" if isinstance(value, float) else values.get(value, value)
+        )
+        for name, value in condition
+    ]
+    return ", ".join(sorted(parts, key=lambda part: not part[:1].isdigit())) or "as acquired"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of a scan on disk."""
+
+    path: Path
+    sha256: str | None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """Its value, the hash checked first. Raises DataError."""
+        return load_role(self.path, expected=self.sha256)
+
+
+class StudyFiles:
+    """One study's folder. Raises DataError when summary.json is missing or damaged."""
+
+    def __init__(self, folder: Path, conditions: Sequence[str] = ()) -> None:
+        self.folder = Path(folder)
+        self.summary = read_json(self.folder / "summary.json")
+        named = {name for headline in self.headlines for name in headline.get("condition") or {}}
+        self.conditions = tuple(conditions) or tuple(sorted(named))
+
+    @property
+    def headlines(self) -> list[dict[str, Any]]:
+        """Rows of summary.json."""
+        return list(self.summary.get("headlines") or ())
+
+    @property
+    def name(self) -> str:
+        """The study's name in paths."""
+        return str(self.summary.get("study") or self.folder.name)
+
+    @cached_property
+    def cohorts(self) -> dict[str, dict[str, Any]]:
+        """cohort -> cohort.json, in order of name; real before simulated."""
+        found = {
+            path.parent.name: read_json(path) for path in sorted(self.folder.glob("cohorts/*/cohort.json"))
+        }
+        return dict(sorted(found.items(), key=lambda item: (bool(item[1].get("synthetic")), item[0])))
+
+    @cached_property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """method -> card.json: the unrestored first, then classical, then learned, each by name."""
+        found = {path.parent.name: read_json(path) for path in self.folder.glob("models/*/card.json")}
+        rank = {family: n for n, family in enumerate(FAMILIES)}
+        return dict(sorted(found.items(), key=lambda item: (rank.get(item[1].get("family", ""), 3), item[0])))
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """All methods that have a card or a headline, in the order of the page."""
+        extra = {str(h["method"]) for h in self.headlines} | set(self.measures["method"].astype(str))
+        return [*self.cards, *sorted(extra - set(self.cards), key=lambda name: (name != "input", name))]
+
+    def family(self, method: str) -> str:
+        """'none', 'classical' or 'learned'."""
+        default = "none" if method == "input" else "classical"
+        return str(self.cards.get(method, {}).get("family", default))
+
+    def title(self, method: str) -> str:
+        """What a method is called on the page."""
+        return str(self.cards.get(method, {}).get("title") or method)
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """measures.tsv; empty with its columns where nothing could be measured."""
+        path = self.folder / "measures.tsv"
+        columns = ["cohort", "method", "scan", "subject", "split", "measure", "value"]
+        text = dict.fromkeys(["cohort", "method", "scan", "subject", "split", "measure"], str)
+        if not path.exists():
+            return pd.DataFrame(columns=columns)
+        try:
+            table = pd.read_csv(path, sep="\t", dtype=text, na_values=["n/a"], keep_default_na=False)
+            table["value"] = pd.to_numeric(table["value"], errors="coerce")
+        except (KeyError, ValueError, UnicodeDecodeError) as error:
+            raise DataError(
+                "Cannot read table",
+                where=path,
+                why=str(error),
+                fix="delete it and run `snakemake report` again",
+            ) from error
+        return table
+
+    @cached_property
+    def status(self) -> list[Row]:
+        """Rows of status.tsv: what is not ok."""
+        path = self.folder / "status.tsv"
+        return read_tsv(path) if path.exists() else []
+
+    @property
+    def failures(self) -> int:
+        """Number of scans and stages that failed."""
+        return sum(row.get("status") == "failed" for row in self.status)
+
+    def table(self, cohort: str, name: str) -> list[Row]:
+        """A table of a cohort (participants, scans, split); [] where it is missing."""
+        path = self.folder / "cohorts" / cohort / f"{name}.tsv"
+        return read_tsv(path) if path.exists() else []
+
+    def history(self, method: str) -> list[Row]:
+        """Rows of history.tsv of a method; [] where it is missing."""
+        path = self.folder / "models" / method / "history.tsv"
+        return read_tsv(path) if path.exists() else []
+
+    def roles(self, cohort: str, scan: Row) -> dict[str, Role]:
+        """Prepared roles of one scan that are ok."""
+        return self._roles(self.folder / "prepared" / cohort, "*/", scan)
+
+    def restored(self, cohort: str, method: str, scan: Row) -> Role | None:
+        """What a method made of one scan, if it did."""
+        found = self._roles(self.folder / "restored" / cohort / method, "", scan)
+        return next(iter(found.values()), None)
+
+    def _roles(self, folder: Path, below: str, scan: Row) -> dict[str, Role]:
+        shard = scan.get("shard")
+        found: dict[str, Role] = {}
+        for path in sorted(folder.glob(f"{below}*.tsv")):
+            if shard is not None and path.stem != str(shard):
+                continue
+            for row in read_tsv(path):
+                if row.get("scan") != scan["scan"] or row.get("status") != "ok" or not row.get("path"):
+                    continue
+                digest = row.get("sha256")
+                name = row.get("role") or "restored"
+                found[name] = Role(path.parent / str(row["path"]), str(digest) if digest else None, row)
+        return found
+
+
+def reason(error: SenmeiError) -> str:
+    """An error in one line, without the folders of the machine it happened on."""
+    return f"{error.what}: {error.why}"

@@ -1,0 +1,86 @@
+"""Numbers as the pages use them: printed, compared, and gathered by subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from senmei.report.files import Condition, StudyFiles, condition_of, finite, in_order
+
+Headline = Mapping[str, Any]
+_ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+
+
+def number(value: Any, sign: bool = False, like: Any = None) -> str:
+    """A number as the pages print it: about three digits, or as many decimals as `like` gets; '–' for none."""
+    x, model = finite(value), finite(like)
+    if x is None:
+        return "–"
+    size = abs(x if model is None else model)
+    digits = 1 if size >= 100 else 2 if size >= 1 else 3
+    form = f".{digits}f" if size >= 0.001 or size == 0 else ".1e"
+    text = format(x, ("+" if sign else "") + form)
+    return text.replace("-", "−")
+
+
+def interval(ci: Any, like: Any = None) -> str | None:
+    """'a to b' of a confidence interval, or None. like : as for `number`."""
+    if not isinstance(ci, list | tuple) or len(ci) != 2 or None in (finite(ci[0]), finite(ci[1])):
+        return None
+    return f"{number(ci[0], like=like)} to {number(ci[1], like=like)}"
+
+
+def direction(difference: Any, better: str) -> str:
+    """'better', 'worse' or 'level': a paired difference, by whether its interval leaves zero out.
+
+    One subject has no interval: 'level', for nothing can be claimed from it. `better` = 'one' has no direction.
+    """
+    ci: Any = (difference or {}).get("ci95")
+    if better not in ("higher", "lower") or interval(ci) is None:
+        return "level"
+    low, high = (ci[0], ci[1]) if better == "higher" else (-ci[1], -ci[0])
+    return "better" if low > 0 else "worse" if high < 0 else "level"
+
+
+def best(headlines: Sequence[Headline]) -> Headline | None:
+    """The best of headlines of one measure, by its direction; None where no mean is a number."""
+    usable = [h for h in headlines if finite(h.get("mean")) is not None]
+    if not usable:
+        return None
+    better = usable[0].get("better", "higher")
+    score = {"higher": lambda m: m, "lower": lambda m: -m, "one": lambda m: -abs(m - 1)}.get(
+        better, lambda m: m
+    )
+    return max(usable, key=lambda h: score(float(h["mean"])))
+
+
+def measure_facts(files: StudyFiles, measure: str) -> dict[str, str]:
+    """title, unit, better, axis label of a measure, from the headlines; its bare name where they do not know it."""
+    row = next((h for h in files.headlines if h["measure"] == measure), {})
+    facts = {"title": str(row.get("title") or measure), "unit": str(row.get("unit") or "")}
+    facts["better"] = str(row.get("better") or "higher") if row else ""
+    facts["arrow"] = _ARROWS.get(facts["better"], "")
+    unit = f" ({facts['unit']})" if facts["unit"] else ""
+    facts["label"] = f"{facts['title']}{unit} {facts['arrow']}".strip()
+    return facts
+
+
+def by_subject(
+    files: StudyFiles, cohort: str, measure: str
+) -> dict[Condition, dict[str, dict[str, list[float]]]]:
+    """condition -> method -> subject -> finite values of its test scans."""
+    table = files.measures
+    table = table[(table["cohort"] == cohort) & (table["measure"] == measure)]
+    if (table["split"] == "test").any():
+        table = table[table["split"] == "test"]
+    table = table[np.isfinite(table["value"].astype(float))]
+    names = [name for name in files.conditions if name in table.columns]
+    found: dict[Condition, dict[str, dict[str, list[float]]]] = {}
+    columns = ["method", "subject", "value", *names]
+    for values in zip(*(table[name].tolist() for name in columns), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        subjects = found.setdefault(condition_of(row, names), {}).setdefault(str(row["method"]), {})
+        subjects.setdefault(str(row["subject"]), []).append(float(row["value"]))
+    return {condition: found[condition] for condition in in_order(found)}

@@ -1,0 +1,159 @@
+"""Volumes as small pictures: reoriented to RAS+, cut into planes, drawn at a fixed window, as palette PNGs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation
+from PIL import Image
+
+from senmei.core.volume import Volume
+
+GREYS = 56  # levels of an image: fewer bytes, no visible steps
+SIGNED = 41  # levels of a difference, odd so that zero is white
+_MAX_SIDE = 288  # pixels; larger planes are averaged down
+PLANES = ("axial", "coronal", "sagittal")
+# Radiological convention: the patient's right is on the left of the picture. Marks are (left, right).
+Box = tuple[slice, slice, slice]  # of x, y and z
+MARKS = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A volume's voxels in RAS+ order: data (x, y, z) float32, edges in mm, and how far the axes are tilted."""
+
+    data: np.ndarray
+    voxel: tuple[float, float, float]
+    tilt: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.data.shape
+
+
+def to_ras(volume: Volume) -> tuple[Grid, int | None]:
+    """The grid nearest to RAS+ (axes permuted and flipped, nothing resampled), and which frame of a 4D volume it is.
+
+    Of a 4D volume the middle frame is taken. `tilt` is the largest angle between an axis and its anatomical
+    direction, degrees. Values that are not finite become zero.
+    """
+    data, frame = np.asarray(volume.data), None
+    if data.ndim == 4:
+        frame = data.shape[3] // 2
+        data = data[..., frame]
+    orientation = io_orientation(volume.affine)
+    data = apply_orientation(data, orientation)
+    edges = [0.0, 0.0, 0.0]
+    tilt = 0.0
+    for axis, (target, _) in enumerate(orientation):
+        column = volume.affine[:3, axis]
+        edges[int(target)] = float(np.linalg.norm(column))
+        cosine = abs(column[int(target)]) / np.linalg.norm(column)
+        tilt = max(tilt, float(np.degrees(np.arccos(min(1.0, cosine)))))
+    clean = np.nan_to_num(data.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    return Grid(clean, (edges[0], edges[1], edges[2]), tilt), frame
+
+
+def cut(grid: Grid, plane: str, index: int, box: Box | None = None) -> tuple[np.ndarray, float, float]:
+    """(row, col) picture of a plane in radiological convention, its width and height in mm.
+
+    Axial: anterior up, patient's right on the left. Coronal: superior up, right on the left.
+    Sagittal: superior up, anterior on the left. box : slices of x, y and z to keep.
+    """
+    x, y, z = box or (slice(None),) * 3
+    data, (dx, dy, dz) = grid.data, grid.voxel
+    if plane == "axial":
+        picture, width, height = data[x, y, index][::-1, ::-1].T, dx, dy
+    elif plane == "coronal":
+        picture, width, height = data[x, index, z][::-1, ::-1].T, dx, dz
+    elif plane == "sagittal":
+        picture, width, height = data[index, y, z][::-1, ::-1].T, dy, dz
+    else:
+        raise ValueError(f"no plane '{plane}': {', '.join(PLANES)}")
+    rows, cols = picture.shape
+    return picture, cols * width, rows * height
+
+
+def shrink(picture: np.ndarray) -> np.ndarray:
+    """The picture, averaged in whole blocks until no side is longer than the page can use."""
+    n = -(-max(picture.shape) // _MAX_SIDE)
+    if n <= 1:
+        return picture
+    rows, cols = (side - side % n for side in picture.shape)
+    blocks = picture[:rows, :cols].reshape(rows // n, n, cols // n, n)
+    averaged: np.ndarray = blocks.mean(axis=(1, 3))
+    return averaged
+
+
+def grey_png(picture: np.ndarray, low: float, high: float) -> bytes:
+    """PNG of a picture, black at `low` and white at `high`."""
+    ramp = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
+    return _png(shrink(picture), low, high, ramp)
+
+
+def signed_png(picture: np.ndarray, limit: float) -> bytes:
+    """PNG of a difference: white at zero, red above (too bright), blue below, full colour at ±`limit`."""
+    ramp = (matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, SIGNED))[:, :3] * 255).round().astype(np.uint8)
+    return _png(shrink(picture), -limit, limit, ramp)
+
+
+def _png(picture: np.ndarray, low: float, high: float, ramp: np.ndarray) -> bytes:
+    span = high - low if high > low else 1.0
+    levels = np.clip((picture - low) / span, 0, 1) * (len(ramp) - 1)
+    rows, cols = picture.shape
+    indexed = Image.frombytes("P", (cols, rows), levels.round().astype(np.uint8).tobytes())
+    indexed.putpalette(ramp.tobytes())
+    file = io.BytesIO()
+    indexed.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """The bytes as a data: address, so that the page needs no other file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def rescale(box: Box, old: Sequence[int], new: Sequence[int]) -> Box:
+    """The same part of the field of view on a grid of another shape; never empty."""
+    x, y, z = (
+        slice(int(s.start * n / o), max(int(s.stop * n / o), int(s.start * n / o) + 1))
+        if s.stop is not None
+        else s
+        for s, o, n in zip(box, old, new, strict=True)
+    )
+    return x, y, z
+
+
+def bounding_box(inside: np.ndarray, margin: float = 0.04) -> Box:
+    """Box around the true voxels, a little wider; the whole grid where there is none."""
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        size = inside.shape[axis]
+        if hit.size == 0:
+            box.append(slice(0, size))
+            continue
+        pad = max(1, round(margin * size))
+        box.append(slice(max(0, int(hit[0]) - pad), min(size, int(hit[-1]) + 1 + pad)))
+    return box[0], box[1], box[2]
+
+
+def detail_box(picture: np.ndarray, inside: np.ndarray, rows: int, cols: int) -> tuple[int, int]:
+    """(row, col) of the rows x cols window with most edges, among those that lie within `inside`."""
+    down, across = np.gradient(picture.astype(np.float64)) if min(picture.shape) > 1 else (picture, picture)
+    edges = np.hypot(down, across) * inside
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        total = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        return total[rows:, cols:] - total[:-rows, cols:] - total[rows:, :-cols] + total[:-rows, :-cols]
+
+    covered = sums(inside.astype(np.float64))
+    score = np.where(covered >= 0.98 * covered.max(), sums(edges), -1.0)
+    row, col = np.unravel_index(int(np.argmax(score)), score.shape)
+    return int(row), int(col)

@@ -1,0 +1,70 @@
+"""One scan's images on disk, ready to be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from senmei.core.errors import SenmeiError
+from senmei.core.volume import Volume
+from senmei.io.tables import Row
+from senmei.report import pixels
+from senmei.report.files import StudyFiles, finite, reason
+
+NOT_RESTORED = "not restored"
+
+
+class Scan:
+    """What is on disk of one scan, on RAS+ grids: `images` name -> Grid, `notes` for what cannot be shown."""
+
+    def __init__(self, files: StudyFiles, cohort: str, row: Row, methods: list[str]) -> None:
+        self.cohort, self.row, self.files = cohort, row, files
+        self.images: dict[str, pixels.Grid] = {}
+        self.missing: dict[str, str] = {}
+        self.notes: list[str] = []
+        roles = files.roles(cohort, row)
+        wanted: dict[str, Any] = {name: roles[name] for name in ("mask", "lesion") if name in roles}
+        self.target = next((name for name in ("reference", "others") if name in roles), None)
+        if self.target:
+            wanted["reference"] = roles[self.target]
+        source = roles.get("input") or files.restored(cohort, "input", row)
+        if source:
+            wanted["input"] = source
+        self.methods = [m for m in methods if m != "input"]
+        for method in self.methods:
+            role = files.restored(cohort, method, row)
+            if role is None:
+                self.missing[method] = NOT_RESTORED
+            else:
+                wanted[f"method {method}"] = role
+        self.level = self._data_range(wanted)
+        for name, role in wanted.items():
+            self._load(name, role)
+
+    def _data_range(self, wanted: Mapping[str, Any]) -> float | None:
+        rows = [self.row, *(role.columns for role in wanted.values())]
+        found = [finite(row.get("data_range")) for row in rows]
+        return next((value for value in found if value), None)
+
+    def _load(self, name: str, role: Any) -> None:
+        shown = name.removeprefix("method ")
+        try:
+            value = role.load()
+        except SenmeiError as error:
+            self.missing[shown] = reason(error)
+            return
+        if not isinstance(value, Volume):
+            kind = "complex or raw data" if isinstance(value, np.ndarray) else "a table"
+            self.missing[shown] = f"{kind}, not an image"
+            return
+        self.images[name], frame = pixels.to_ras(value)
+        if frame is not None and "4D: the middle frame is shown." not in self.notes:
+            self.notes.append("4D: the middle frame is shown.")
+
+    @property
+    def anchor(self) -> pixels.Grid | None:
+        """The image that says where to cut: the reference, else the input, else whatever was restored."""
+        names = ["reference", "input", *(f"method {m}" for m in self.methods)]
+        return next((self.images[name] for name in names if name in self.images), None)

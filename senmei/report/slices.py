@@ -1,0 +1,195 @@
+"""Slices of one scan: input, every method, reference and differences, all at one fixed window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from senmei.io.tables import Row
+from senmei.report import pixels
+from senmei.report.files import StudyFiles, condition_label, condition_of
+from senmei.report.numbers import number
+from senmei.report.scan import NOT_RESTORED, Scan
+
+IMAGE_WINDOW = (0.0, 1.2)  # of white matter
+DIFFERENCE_WINDOW = 0.2
+_NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis a plane is cut across
+_DETAIL = 0.32  # share of the head's width that a detail shows
+
+
+@dataclass
+class Panel:
+    """One picture: address, alternative text, width and height in mm, marks at its sides, and what failed if empty."""
+
+    src: str = ""
+    alt: str = ""
+    width: float = 1.0
+    height: float = 1.0
+    marks: tuple[str, str] | None = None
+    box: tuple[float, float, float, float] | None = None  # left, top, width, height of the detail, per cent
+    note: str = ""
+
+
+@dataclass
+class ScanFigure:
+    """Rows of panels below one header, the windows in words, and remarks."""
+
+    cohort: str
+    scan: str
+    subject: str
+    condition: str
+    heads: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[tuple[str, list[Panel]]] = field(default_factory=list)
+    windows: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes it adds to the page."""
+        return sum(len(panel.src) + len(panel.alt) for _, panels in self.rows for panel in panels)
+
+
+def draw_scan(
+    files: StudyFiles, cohort: str, row: Row, methods: list[str], windows: Mapping[str, Any] | None = None
+) -> ScanFigure:
+    """The figure of one scan. Without any image it has no rows, and its notes say why.
+
+    row : of scans.tsv. windows : {"image": [low, high], "difference": limit} in multiples of white matter.
+    """
+    scan = Scan(files, cohort, row, methods)
+    condition = condition_label(condition_of(row, files.conditions))
+    figure = ScanFigure(cohort, str(row["scan"]), str(row.get("subject", "")), condition, notes=scan.notes)
+    anchor = scan.anchor
+    if anchor is None:
+        told = [f"{name}: {text}" for name, text in scan.missing.items() if text != NOT_RESTORED]
+        why = "; ".join(told) or "nothing was prepared or restored"
+        figure.notes.append(f"No slices to show: {why}.")
+        return figure
+    level, unit = scan.level, "white matter"
+    if level is None:
+        level, unit = float(np.percentile(anchor.data, 99)) or 1.0, "the 99th percentile"
+    low, high = (windows or {}).get("image", IMAGE_WINDOW)
+    limit = (windows or {}).get("difference", DIFFERENCE_WINDOW)
+    compared = "restored − reference" if "reference" in scan.images else "restored − input"
+    figure.windows = f"Images {low:g} to {high:g} × {unit}; {compared} ±{limit:g} × {unit}."
+    if scan.target == "others":
+        figure.notes.append("The reference is the mean of the subject's other repeats.")
+    if scan.target is None:
+        figure.notes.append("There is no reference for this scan; the difference shows what was removed.")
+    if anchor.tilt > 5:
+        figure.notes.append(
+            f"Planes are the scan's own, tilted by up to {anchor.tilt:.0f}° from the anatomical ones."
+        )
+    columns = ["input", *(f"method {m}" for m in scan.methods), *(["reference"] if scan.target else [])]
+    figure.heads = [_head(files, scan, name) for name in columns]
+    _Drawing(scan, anchor, columns, (low * level, high * level), limit * level).fill(figure)
+    return figure
+
+
+def _head(files: StudyFiles, scan: Scan, column: str) -> dict[str, Any]:
+    method = column.removeprefix("method ")
+    if column == "input":
+        return {"title": "Input", "method": "input"}
+    if column == "reference":
+        return {"title": "Mean of the others" if scan.target == "others" else "Reference", "method": ""}
+    return {"title": files.title(method), "method": method}
+
+
+class _Drawing:
+    """The panels of one scan."""
+
+    def __init__(
+        self, scan: Scan, anchor: pixels.Grid, columns: list[str], window: tuple[float, float], limit: float
+    ):
+        self.scan, self.anchor, self.columns, self.window, self.limit = scan, anchor, columns, window, limit
+        foreground = (
+            anchor.data > 0.15 * window[1] if "reference" in scan.images else np.ones(anchor.shape, bool)
+        )
+        self.box = pixels.bounding_box(foreground)
+        mask = scan.images.get("mask")
+        self.inside = mask.data > 0 if mask is not None and mask.shape == anchor.shape else foreground
+        judged = pixels.bounding_box(self.inside, 0) if mask is not None else self.box
+        self.middle = {
+            plane: (judged[axis].start + judged[axis].stop) // 2 for plane, axis in _NORMAL.items()
+        }
+
+    def fill(self, figure: ScanFigure) -> None:
+        detail, where, index, label = self._detail()
+        figure.rows.append(
+            ("Axial", [self._image(c, "axial", self.middle["axial"], self.box) for c in self.columns])
+        )
+        if where is not None:
+            figure.rows[0][1][0].box = where
+        differences = [self._difference(column) for column in self.columns]
+        if any(panel.src for panel in differences):
+            figure.rows.append(("Difference", differences))
+        figure.rows.append(
+            (label, [self._image(c, "axial", index, detail, marks=False) for c in self.columns])
+        )
+        for plane in ("coronal", "sagittal"):
+            panels = [self._image(c, plane, self.middle[plane], self.box) for c in self.columns]
+            figure.rows.append((plane.capitalize(), panels))
+
+    def _image(self, column: str, plane: str, index: int, box: pixels.Box, marks: bool = True) -> Panel:
+        grid, name = self.scan.images.get(column), column.removeprefix("method ")
+        if grid is None:
+            return Panel(note=self.scan.missing.get(name, "missing"))
+        if grid.shape != self.anchor.shape:  # another grid, as in super-resolution: the same place on it
+            axis = _NORMAL[plane]
+            index = min(int((index + 0.5) * grid.shape[axis] / self.anchor.shape[axis]), grid.shape[axis] - 1)
+            box = pixels.rescale(box, self.anchor.shape, grid.shape)
+        picture, width, height = pixels.cut(grid, plane, index, box)
+        src = pixels.data_uri(pixels.grey_png(picture, *self.window))
+        alt = f"{name}, {plane} slice of {self.scan.row['scan']}"
+        return Panel(src, alt, width, height, pixels.MARKS[plane] if marks else None)
+
+    def _difference(self, column: str) -> Panel:
+        base = "reference" if "reference" in self.scan.images else "input"
+        name = column.removeprefix("method ")
+        grid, other = self.scan.images.get(column), self.scan.images.get(base)
+        if column == base or grid is None or other is None or grid.shape != other.shape:
+            return Panel()
+        index = self.middle["axial"]
+        restored, width, height = pixels.cut(grid, "axial", index, self.box)
+        reference, _, _ = pixels.cut(other, "axial", index, self.box)
+        difference = restored - reference
+        src = pixels.data_uri(pixels.signed_png(difference, self.limit))
+        spread = f"root mean square {number(float(np.sqrt((difference**2).mean())))}"
+        alt = f"{name} minus {base}, axial slice of {self.scan.row['scan']}, {spread}"
+        return Panel(src, alt, width, height, pixels.MARKS["axial"])
+
+    def _detail(self) -> tuple[pixels.Box, tuple[float, float, float, float] | None, int, str]:
+        """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""
+        x, y, _ = self.box
+        dx, dy, _ = self.anchor.voxel
+        side = max(_DETAIL * max((x.stop - x.start) * dx, (y.stop - y.start) * dy), 4 * max(dx, dy))
+        cols, rows = min(round(side / dx), x.stop - x.start), min(round(side / dy), y.stop - y.start)
+        index, label = self.middle["axial"], "Detail"
+        lesion = self.scan.images.get("lesion")
+        if lesion is not None and lesion.shape == self.anchor.shape and lesion.data.any():
+            cx, cy, index = (int(round(float(v.mean()))) for v in (lesion.data > 0).nonzero())
+            left = min(max(cx - cols // 2, x.start), x.stop - cols)
+            front = min(max(cy - rows // 2, y.start), y.stop - rows)
+            label = "Planted lesion"
+        else:
+            picture, _, _ = pixels.cut(self.anchor, "axial", index, self.box)
+            inside = pixels.Grid(self.inside, self.anchor.voxel, 0.0)
+            row, col = pixels.detail_box(picture, pixels.cut(inside, "axial", index, self.box)[0], rows, cols)
+            left, front = (
+                x.stop - col - cols,
+                y.stop - row - rows,
+            )  # pictures run right to left, front to back
+        where = None
+        if index == self.middle["axial"]:
+            width, height = x.stop - x.start, y.stop - y.start
+            right, top = 100 * (x.stop - left - cols) / width, 100 * (y.stop - front - rows) / height
+            where = (
+                round(right, 2),
+                round(top, 2),
+                round(100 * cols / width, 2),
+                round(100 * rows / height, 2),
+            )
+        return (slice(left, left + cols), slice(front, front + rows), slice(None)), where, index, label

@@ -1,0 +1,148 @@
+"""The page of one study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from senmei.core.errors import DataError
+from senmei.io.atomic import write_text
+from senmei.io.tables import Row
+from senmei.report.figures import Chart, box_plots, learning_curves, noise_curves
+from senmei.report.files import Condition, StudyFiles, condition_of, in_order, kind
+from senmei.report.methods_text import collect_versions, methods_text
+from senmei.report.page import render
+from senmei.report.slices import ScanFigure, draw_scan
+from senmei.report.style import colours
+from senmei.report.tables import (
+    cohorts_table,
+    failures_table,
+    fitted_table,
+    ordered_measures,
+    provenance,
+    summary_tables,
+)
+from senmei.report.verdict import badges, first_measure, middle_condition, verdicts
+
+PAGE_LIMIT = 5_000_000  # bytes of the whole page
+_CHARTS = 1_500_000  # of these, for charts
+_SLICES = 2_900_000  # and for slices
+
+
+def write_study_report(study_dir: Path, out: Path, spec: Mapping[str, Any]) -> None:
+    """Write report.html of a study: static, self-contained, the same bytes for the same files.
+
+    study_dir : results/{run}/{study}. out : the page, written atomically.
+    spec : "title", "run", "figure_scans" (scans shown as slices per cohort, default 2), "conditions" (columns by
+        which measures are broken down), "primary" (measures shown first), "sentences" ({"text", "references"} for
+        the methods paragraph), "windows" ({"image": [low, high], "difference": limit}, multiples of white matter).
+    Raises DataError when summary.json or another table is missing or damaged. An image that cannot be read is
+    named in its place.
+    """
+    files = StudyFiles(Path(study_dir), list(spec.get("conditions") or ()))
+    primary = [str(name) for name in spec.get("primary") or ()]
+    run = str(spec.get("run") or files.summary.get("run") or "")
+    slices, hidden = _slices(files, spec, first_measure(files, primary))
+    boxes, curves, undrawn = _charts(files, primary)
+    words = methods_text(files, list(spec.get("sentences") or ()))
+    colour = colours(files.methods)
+    page = render(
+        "study.html",
+        title=str(spec.get("title") or files.summary.get("title") or files.name),
+        study=files.name,
+        run=run,
+        verdicts=verdicts(files, primary),
+        cohorts=cohorts_table(files),
+        methods=[{"name": m, "title": files.title(m), "colour": colour[m]} for m in files.methods],
+        slices=[{"figure": s, "badges": badges(files.cohorts.get(s.cohort, {}))} for s in slices],
+        hidden=hidden,
+        boxes=boxes,
+        curves=curves,
+        undrawn=undrawn,
+        learning=learning_curves(files),
+        tables=summary_tables(files, primary),
+        fitted=fitted_table(files),
+        failures=failures_table(files),
+        words=words,
+        versions=collect_versions(files),
+        provenance=provenance(files, run),
+    )
+    if len(page.encode("utf-8")) > PAGE_LIMIT:
+        raise DataError(
+            "The study's page would be too large",
+            where=out,
+            why=f"{len(page.encode('utf-8'))} bytes; a page stays below {PAGE_LIMIT}",
+            fix="split the study's cohorts over two studies, or ask for fewer conditions",
+        )
+    write_text(Path(out), page)
+
+
+def shown_scans(files: StudyFiles, cohort: str, count: int, measure: str | None) -> list[Row]:
+    """The test scans whose slices are shown: one of the verdict's condition first, then the other conditions
+    in turn, each by another subject where there is one.
+    """
+    rows = [row for row in files.table(cohort, "scans") if row.get("split") in ("test", None)]
+    groups: dict[Condition, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(condition_of(row, files.conditions), []).append(row)
+    order = in_order(groups)
+    headlines = [h for h in files.headlines if h["cohort"] == cohort and measure in (None, h["measure"])]
+    first = middle_condition([condition_of(h.get("condition") or {}, files.conditions) for h in headlines])
+    if first not in groups:
+        first = middle_condition(order)
+    # Another kind of condition (accelerated, say) tells more than another level of the same.
+    order.sort(key=lambda c: (c != first, kind(c) == kind(first or ())))
+    chosen: list[Row] = []
+    turn = 0
+    while len(chosen) < min(count, len(rows)):
+        for n, condition in enumerate(order):
+            left = [row for row in groups[condition] if row not in chosen]
+            if left and len(chosen) < count:
+                chosen.append(left[(n + turn) % len(left)] if turn or n else left[0])
+        turn += 1
+    return chosen
+
+
+def _slices(files: StudyFiles, spec: Mapping[str, Any], measure: str | None) -> tuple[list[ScanFigure], int]:
+    """Figures of the chosen scans, a scan of each cohort in turn until the page's share is used; how many are not."""
+    count = int(spec.get("figure_scans", 2))
+    chosen = {cohort: shown_scans(files, cohort, count, measure) for cohort in files.cohorts}
+    queue = [(cohort, rows[n]) for n in range(count) for cohort, rows in chosen.items() if n < len(rows)]
+    figures: list[ScanFigure] = []
+    room = _SLICES
+    for cohort, row in queue:
+        figure = draw_scan(files, cohort, row, files.methods, spec.get("windows"))
+        if figure.size > room:
+            break
+        room -= figure.size
+        figures.append(figure)
+    hidden = len(queue) - len(figures)
+    names = list(files.cohorts)
+    return sorted(figures, key=lambda figure: names.index(figure.cohort)), hidden
+
+
+def _charts(files: StudyFiles, primary: list[str]) -> tuple[list[Chart], list[Chart], int]:
+    """Box plots and curves of the primary measures (of the first four, if none is primary); how many had no room."""
+    known = ordered_measures(files, primary) or sorted(files.measures["measure"].dropna().unique())
+    names = [m for m in known if m in primary] or known[:4]
+    cohorts = [c for c in files.cohorts if (files.measures["cohort"] == c).any()]
+
+    def drawn() -> Iterator[tuple[str, Chart | None]]:
+        for cohort in cohorts:
+            yield "curve", noise_curves(files, cohort, names)
+        for measure in names:
+            for cohort in cohorts:
+                yield "box", box_plots(files, cohort, measure)
+
+    charts: dict[str, list[Chart]] = {"box": [], "curve": []}
+    room, undrawn = _CHARTS, 0
+    for place, chart in drawn():
+        if chart is None:
+            continue
+        if chart.size > room:
+            undrawn += 1
+            continue
+        room -= chart.size
+        charts[place].append(chart)
+    return charts["box"], charts["curve"], undrawn

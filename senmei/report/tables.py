@@ -1,0 +1,246 @@
+"""Tables of the pages: cohorts, summary, fitted parameters, failures, provenance. Plain values; templates escape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order
+from senmei.report.methods_text import CASES, SOURCES, split_counts
+from senmei.report.numbers import best, direction, interval, measure_facts, number
+from senmei.report.style import colours
+from senmei.report.verdict import at_condition, badges
+
+_MAX_FAILURES = 200
+_FOLDERS = re.compile(r"(?<![\w./])(?:~|/)(?:[^\s/\[\]:;,'\"]+/)+")
+_MARKS = {"better": "▲", "worse": "▼", "level": "≈"}
+
+
+def without_folders(text: object) -> str:
+    """Text with absolute folders left out: they say where, and whose, the machine was, not what went wrong."""
+    return _FOLDERS.sub("…/", str(text))
+
+
+def cohorts_table(files: StudyFiles) -> list[dict[str, Any]]:
+    """One row a cohort: what was judged, and how."""
+    rows = []
+    for name, facts in files.cohorts.items():
+        counts = split_counts(files, name)
+        rows.append(
+            {
+                "cohort": name,
+                "source": SOURCES.get(str(facts.get("source")), str(facts.get("source") or "–")),
+                "use": {"train": "train and test", "test": "test only"}.get(str(facts.get("use")), "–"),
+                "subjects": sum(counts.values()),
+                "scans": len(files.table(name, "scans")),
+                "splits": ", ".join(f"{split} {n}" for split, n in counts.items()) or "–",
+                "case": CASES.get(str(facts.get("case")), str(facts.get("case") or "–")),
+                "badges": badges(facts),
+                "synthetic": bool(facts.get("synthetic")),
+            }
+        )
+    return rows
+
+
+def ordered_measures(files: StudyFiles, primary: Sequence[str]) -> list[str]:
+    """Measures with headlines: the primary first, in their order, then the others."""
+    present = list(dict.fromkeys(str(h["measure"]) for h in files.headlines))
+    return [m for m in primary if m in present] + [m for m in present if m not in primary]
+
+
+def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, Any]]:
+    """One table a cohort and measure: rows are methods, columns conditions."""
+    colour = colours(files.methods)
+    tables = []
+    for cohort in dict.fromkeys([*files.cohorts, *(h["cohort"] for h in files.headlines)]):
+        for measure in ordered_measures(files, primary):
+            rows = [h for h in files.headlines if h["cohort"] == cohort and h["measure"] == measure]
+            if not rows:
+                continue
+            cells: dict[tuple[str, Condition], dict[str, Any]] = {
+                (str(h["method"]), condition_of(h.get("condition") or {}, files.conditions)): h for h in rows
+            }
+            conditions = in_order(condition for _, condition in cells)
+            columns = {c: [h for (_, k), h in cells.items() if k == c] for c in conditions}
+            like = max((abs(h["mean"]) for h in rows if finite(h.get("mean")) is not None), default=None)
+            winners = {c: _winners(found) for c, found in columns.items()}
+            methods = [m for m in files.methods if any((m, c) in cells for c in conditions)]
+            facts = measure_facts(files, measure)
+            tables.append(
+                {
+                    "cohort": cohort,
+                    "badges": badges(files.cohorts.get(cohort, {})),
+                    "synthetic": bool(files.cohorts.get(cohort, {}).get("synthetic")),
+                    "measure": measure,
+                    "primary": measure in primary,
+                    "versus": (files.summary.get("best_classical") or {}).get(cohort, {}).get(measure),
+                    "conditions": [
+                        {"label": condition_label(c), "n": _counts(found)} for c, found in columns.items()
+                    ],
+                    "rows": [
+                        {
+                            "method": m,
+                            "title": files.title(m),
+                            "family": files.family(m),
+                            "colour": colour[m],
+                            "cells": [_cell(cells.get((m, c)), m in winners[c], like) for c in conditions],
+                        }
+                        for m in methods
+                    ],
+                    **facts,
+                }
+            )
+    return tables
+
+
+def _winners(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    top = best(rows) if len(rows) > 1 else None
+    return {str(row["method"]) for row in rows if top and row.get("mean") == top["mean"]}
+
+
+def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """'n = 4' where all methods were judged on as many subjects; else '' and each cell says its own."""
+    counts = {row.get("n") for row in rows if finite(row.get("mean")) is not None}
+    return f"n = {counts.pop()}" if len(counts) == 1 else ""
+
+
+def _cell(headline: Mapping[str, Any] | None, is_best: bool, like: Any) -> dict[str, Any]:
+    """One method in one condition. like : a value of the same table, so that decimals agree."""
+    if headline is None or finite(headline.get("mean")) is None:
+        return {"mean": "–", "ci": None, "best": False, "n": None, "difference": None}
+    cell: dict[str, Any] = {
+        "mean": number(headline["mean"], like=like),
+        "ci": interval(headline.get("ci95"), like),
+        "best": is_best,
+        "n": headline.get("n"),
+        "difference": None,
+    }
+    difference = headline.get("difference")
+    if difference and finite(difference.get("mean")) is not None:
+        tone = direction(difference, str(headline.get("better")))
+        cell["difference"] = {
+            "mean": number(difference["mean"], sign=True, like=like),
+            "ci": interval(difference.get("ci95"), like),
+            "tone": tone,
+            "mark": _MARKS[tone] if interval(difference.get("ci95")) else "",
+        }
+    return cell
+
+
+def headline_table(files: StudyFiles, primary: Sequence[str], limit: int = 4) -> list[dict[str, Any]]:
+    """For the run's page: a row a cohort and measure: unrestored, best classical, best learned and the difference."""
+    found = []
+    for cohort in dict.fromkeys([*files.cohorts, *(h["cohort"] for h in files.headlines)]):
+        for measure in ordered_measures(files, primary)[:limit]:
+            condition, rows = at_condition(files, cohort, measure)
+            if not rows:
+                continue
+            picks = {
+                f: best([h for h in rows if h.get("family") == f]) for f in ("none", "classical", "learned")
+            }
+            learned = picks["learned"] or {}
+            difference = learned.get("difference") or {}
+            tone = direction(difference, str(learned.get("better")))
+            ci = interval(difference.get("ci95"), learned.get("mean"))
+            found.append(
+                {
+                    "cohort": cohort,
+                    "badges": badges(files.cohorts.get(cohort, {})),
+                    "synthetic": bool(files.cohorts.get(cohort, {}).get("synthetic")),
+                    "condition": condition_label(condition) if condition else "all",
+                    "cells": [
+                        {"mean": number(h["mean"]), "title": "" if f == "none" else files.title(h["method"])}
+                        if h
+                        else None
+                        for f, h in picks.items()
+                    ],
+                    "difference": number(difference.get("mean"), sign=True, like=learned.get("mean")),
+                    "ci": ci,
+                    "n": difference.get("n"),
+                    "tone": tone if ci else "none",
+                    "mark": _MARKS[tone] if ci else "",
+                    **measure_facts(files, measure),
+                }
+            )
+    return found
+
+
+def fitted_table(files: StudyFiles) -> list[dict[str, Any]]:
+    """Fitted parameters and sizes of each method that has any."""
+    colour = colours(files.methods)
+    rows = []
+    for method, card in files.cards.items():
+        fitted = [
+            {
+                "name": str(name).replace("_", " "),
+                "value": ", ".join(map(number, np.atleast_1d(value).tolist())),
+            }
+            for name, value in (card.get("fitted") or {}).items()
+        ]
+        size = card.get("parameters")
+        if not fitted and not size:
+            continue
+        settings = ", ".join(f"{k} = {v}" for k, v in (card.get("settings") or {}).items()) or "defaults"
+        rows.append(
+            {
+                "method": method,
+                "title": files.title(method),
+                "colour": colour[method],
+                "family": files.family(method),
+                "parameters": f"{size:,}" if isinstance(size, int) else "",
+                "fitted": fitted,
+                "settings": settings,
+            }
+        )
+    return rows
+
+
+def failures_table(files: StudyFiles) -> dict[str, Any]:
+    """Rows of status.tsv, failures first, at most 200; how many there are in all."""
+    rows = sorted(files.status, key=lambda row: row.get("status") != "failed")
+    names = ("stage", "cohort", "method", "scan", "subject", "status", "error")
+    shown = [
+        {n: without_folders("–" if row.get(n) is None else row[n]) for n in names}
+        for row in rows[:_MAX_FAILURES]
+    ]
+    return {
+        "rows": shown,
+        "total": len(rows),
+        "failed": files.failures,
+        "hidden": max(0, len(rows) - len(shown)),
+    }
+
+
+def provenance(files: StudyFiles, run: str) -> dict[str, Any]:
+    """Seeds, code and split hashes of each method, and commands that re-run one stage."""
+    rows = [
+        {
+            "method": method,
+            "use": card.get("use", "–"),
+            "seed": card.get("seed", "–"),
+            "code": str(card.get("code") or "–")[:16],
+            "split": str(card.get("split_sha256") or "–")[:16],
+            "weights": str(card.get("weights_sha256") or "–")[:16],
+            "stopped": card.get("stopped") or "",
+        }
+        for method, card in files.cards.items()
+    ]
+    base = f"results/{run}/{files.name}"
+    learned = [m for m in files.cards if files.family(m) != "none"]
+    commands = []
+    if learned:
+        commands.append(
+            ("Fit one method again", f"snakemake -c2 {base}/models/{learned[-1]}/card.json --force")
+        )
+    manifest = next(
+        iter(sorted(files.folder.glob(f"restored/*/{learned[-1] if learned else '*'}/*.tsv"))), None
+    )
+    if manifest is not None:
+        place = quote(manifest.relative_to(files.folder).as_posix())
+        commands.append(("Restore one shard again", f"snakemake -c2 {base}/{place} --force"))
+    commands.append(("Make this page again", f"snakemake -c2 {base}/report.html --force"))
+    return {"rows": rows, "commands": commands}

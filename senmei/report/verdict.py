@@ -1,0 +1,118 @@
+"""What a study found, in one sentence a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order, kind
+from senmei.report.numbers import Headline, best, direction, interval, number
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One cohort's verdict. tone: 'better', 'level', 'worse' or 'none'. badge: what kind of scans these are."""
+
+    cohort: str
+    text: str
+    tone: str
+    badges: tuple[str, ...]
+
+
+def middle_condition(conditions: Sequence[Condition]) -> Condition | None:
+    """The condition a verdict is given for: all scans together if that was summarised, else the middle level
+    of the kind of condition that has most levels.
+    """
+    found = in_order(conditions)
+    if not found:
+        return None
+    if () in found:
+        return ()
+    levels = [condition for condition in found if kind(condition) == kind(found[0])]
+    return levels[len(levels) // 2]
+
+
+def badges(facts: dict[str, Any]) -> tuple[str, ...]:
+    """Labels of a cohort that must stand wherever it is named."""
+    real = "real scans, noise added" if facts.get("case") == "clean" else "real scans"
+    found = ["synthetic" if facts.get("synthetic") else real]
+    surrogate = facts.get("surrogate")
+    if surrogate:
+        found.append(str(surrogate) if "surrogate" in str(surrogate) else f"{surrogate} surrogate")
+    return tuple(found)
+
+
+def first_measure(files: StudyFiles, primary: Sequence[str], cohort: str | None = None) -> str | None:
+    """The first of `primary` that has headlines (of a cohort), else the first measure that has any."""
+    present = [h["measure"] for h in files.headlines if cohort in (None, h["cohort"])]
+    return next((name for name in primary if name in present), present[0] if present else None)
+
+
+def at_condition(files: StudyFiles, cohort: str, measure: str) -> tuple[Condition, list[Headline]]:
+    """The condition a cohort's verdict is for, and the headlines of a measure there."""
+    rows = [h for h in files.headlines if h["cohort"] == cohort and h["measure"] == measure]
+    keys = [condition_of(h.get("condition") or {}, files.conditions) for h in rows]
+    chosen = middle_condition(keys)
+    return chosen or (), [row for row, key in zip(rows, keys, strict=True) if key == chosen]
+
+
+def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
+    """One verdict a cohort that was judged, real scans first."""
+    found = []
+    judged = {h["cohort"] for h in files.headlines}
+    for cohort in [c for c in files.cohorts if c in judged] + sorted(judged - set(files.cohorts)):
+        measure = first_measure(files, primary, cohort)
+        if measure is None:
+            continue
+        condition, rows = at_condition(files, cohort, measure)
+        text, tone = _sentence(files, rows, condition)
+        found.append(Verdict(cohort, text, tone, badges(files.cohorts.get(cohort, {}))))
+    return found
+
+
+def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition) -> tuple[str, str]:
+    learned = best([h for h in rows if h.get("family") == "learned"])
+    classical = best([h for h in rows if h.get("family") == "classical"])
+    at = condition_label(condition) if condition else "all conditions"
+    if learned is None:
+        if classical is None:
+            return f"Nothing to compare yet ({at}).", "none"
+        value = f"{classical['title']} {number(classical['mean'])} {classical.get('unit', '')}".strip()
+        ci = interval(classical.get("ci95"), classical["mean"])
+        note = f"95 % CI {ci}; " if ci else ""
+        lead = f"{_name(files, classical['method'])} is the best tuned classical method"
+        return f"{lead}: {value} ({note}{_subjects(classical)}; {at}). No learned method was judged.", "none"
+    difference, versus = learned.get("difference") or {}, learned.get("versus")
+    name = _name(files, learned["method"])
+    unit = f" {learned['unit']}" if learned.get("unit") else ""
+    if versus is None or finite(difference.get("mean")) is None:
+        value = f"{learned['title']} {number(learned['mean'])}{unit}"
+        return (
+            f"{name}: {value} ({_subjects(learned)}; {at}). No tuned classical method to compare with.",
+            "none",
+        )
+    tone, ci = (
+        direction(difference, learned.get("better", "higher")),
+        interval(difference.get("ci95"), difference["mean"]),
+    )
+    gain = difference["mean"] > 0 if learned.get("better") != "lower" else difference["mean"] < 0
+    verb = {
+        "better": "is better than",
+        "worse": "is worse than",
+        "level": "is level with" if ci else ("lies ahead of" if gain else "lies behind"),
+    }[tone]
+    note = f"95 % CI {ci}; " if ci else "one subject, so no interval; "
+    amount = f"{learned['title']} {number(difference['mean'], sign=True)}{unit}"
+    rival = f"the best tuned classical method, {_name(files, versus)}"
+    return f"{name} {verb} {rival}: {amount} ({note}{_subjects(difference)}; {at}).", tone
+
+
+def _name(files: StudyFiles, method: str) -> str:
+    title = files.title(method)
+    return title if title == method else f"{title} ({method})"
+
+
+def _subjects(facts: Headline) -> str:
+    n = facts.get("n")
+    return f"n = {n} subject{'' if n == 1 else 's'}"
