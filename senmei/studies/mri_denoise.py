@@ -71,6 +71,7 @@ class MRIDenoise(Study):
             species=cohort["species"],
             repeats=int(cohort["repeats"]),
             skull=bool(cohort["skull"]),
+            appearance=cohort["appearance"],
         )
         made = {}
         for row in images:
