@@ -74,6 +74,14 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
     for kind in ("cohorts", "methods", "measures", "analyses"):  # null removes, also what no preset had
         settings[kind] = {k: v for k, v in (settings.get(kind) or {}).items() if v is not None}
     settings = validate(settings, load_yaml(schemas / "study.schema.yaml"), where)
+    for name, cohort in settings["cohorts"].items():
+        if abs(sum(cohort["split"].values()) - 1) > 1e-6:
+            raise ConfigError(
+                "Invalid value",
+                where=f"{where}.cohorts.{name}.split",
+                why=f"its shares sum to {sum(cohort['split'].values()):g}",
+                fix="make the shares of train, validation and test sum to 1; 0 leaves one out",
+            )
     own = schemas / "studies" / f"{settings['use']}.schema.yaml"
     if own.exists():
         parts = load_yaml(own)
@@ -102,7 +110,8 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
                     why="nothing of this name is registered",
                     fix=nearest(use, table),
                 )
-            settings[kind][name] = validate(spec, table[use], f"{where}.{kind}.{name}", allow=("use", "cohorts"))
+            frame = ("use", "cohorts", "skip") if kind == "analyses" else ("use",)
+            settings[kind][name] = validate(spec, table[use], f"{where}.{kind}.{name}", allow=frame)
     return settings
 
 

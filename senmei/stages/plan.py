@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from senmei.analyses import ANALYSES
 from senmei.core.cohorts import rows_hash
-from senmei.core.errors import ConfigError
+from senmei.core.errors import ConfigError, nearest
 from senmei.core.fingerprint import class_constants, fingerprint, measure_requires
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study
@@ -36,6 +36,47 @@ class StudyPlan:
         self.methods: dict[str, dict[str, Any]] = {"input": {"use": "input"}, **settings["methods"]}
         self.analyses: dict[str, dict[str, Any]] = settings["analyses"]
         self.folder = results / name
+        self.check()
+
+    def check(self) -> None:
+        """Stop at parse time, with the key's path, for what no job could do.
+
+        Raises ConfigError for a method, measure or analysis that is not there, needs a role that no group builds or
+        names a cohort that is not configured; DataError for a simulated training cohort too small to split.
+        """
+        looks: dict[str, Callable[[str], Any]] = {
+            "methods": lambda name: (
+                self.groups_of(self.constants(name)["inputs"]),
+                self.training_groups(name, "train"),
+                self.training_groups(name, "validation"),
+            ),
+            "measures": lambda name: self.groups_of(measure_requires(MEASURES.place(self.measures[name]))),
+            "analyses": self.analysis_groups,
+        }
+        tables: dict[str, Iterable[str]] = {
+            "methods": self.methods,
+            "measures": self.measures,
+            "analyses": self.analyses,
+        }
+        for kind, look in looks.items():
+            for name in tables[kind]:
+                try:
+                    look(name)
+                except ConfigError as error:
+                    where = f"studies.{self.name}.{kind}.{name}"
+                    raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
+        for name, spec in self.analyses.items():
+            for cohort in spec.get("cohorts", ()):
+                if cohort not in self.cohorts:
+                    raise ConfigError(
+                        f"Unknown cohort '{cohort}'",
+                        where=f"studies.{self.name}.analyses.{name}.cohorts",
+                        why="no such cohort is configured",
+                        fix=nearest(cohort, self.cohorts),
+                    )
+        for name, cohort_settings in self.cohorts.items():
+            if cohort_settings["use"] == "train" and not self.listed(name):
+                self.rows(name)
 
     # ---- cohorts, shards ----
     def listed(self, cohort: str) -> bool:
@@ -164,7 +205,7 @@ class StudyPlan:
         for analysis, spec in self.analyses.items():
             scope = self.analysis_constants(analysis)["scope"]
             for cohort in spec.get("cohorts") or self.cohorts:
-                if cohort not in self.cohorts:
+                if cohort in spec.get("skip", ()):
                     continue
                 for shard in self.shards(cohort, ("test",)) if scope == "scan" else ["cohort"]:
                     found += [(cohort, analysis, method, shard) for method in self.methods]
@@ -173,7 +214,7 @@ class StudyPlan:
     def options(self, kind: str, name: str) -> dict[str, Any]:
         """Settings of a method or analysis instance without the keys that are the frame's."""
         table = self.methods if kind == "method" else self.analyses
-        return {k: v for k, v in table[name].items() if k not in ("use", "cohorts")}
+        return {k: v for k, v in table[name].items() if k not in ("use", "cohorts", "skip")}
 
 
 class Plan:
@@ -196,6 +237,10 @@ class Plan:
         return [f"{s.name}/cohorts/{c}" for s in self.studies.values() for c in s.cohorts if s.listed(c)]
 
 
+def _dangling(path: str) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
+
+
 def frozen(value: Any) -> str:
     """Settings as one canonical line, for Snakemake's params."""
     return json.dumps(value, sort_keys=True, default=str)
@@ -214,6 +259,6 @@ def tree_hash(path: str) -> str:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(Path(entry.path))
                 else:
-                    facts = entry.stat()
+                    facts = entry.stat(follow_symlinks=not _dangling(entry.path))
                     entries.append((entry.path, facts.st_size, facts.st_mtime_ns))
     return short_hash(*sorted(entries))
