@@ -53,7 +53,7 @@ def ingest_shard(
         digest = sha256(path)
         volume = load_file(path, cohort, row)
         columns = study.check(row, volume, cohort)
-        if row.get("frame") is not None:  # one frame of a 4D file becomes an image of its own
+        if row.get("frame") is not None or several_frames(path):  # what is used of a 4D file becomes an image
             return Made(roles={"image": volume}, columns=columns)
         return Made(files={"image": (path, digest)}, columns=columns)
 
@@ -66,6 +66,15 @@ def ingest_shard(
         strict=strict,
         log=log,
     )
+
+
+def several_frames(path: Path) -> bool:
+    """Whether a NIfTI file is a time series, by its header."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return False
+    from senmei.io.nifti import read_header
+
+    return read_header(path).frames > 1
 
 
 def load_file(path: Path, cohort: Mapping[str, Any], row: Row) -> Any:
