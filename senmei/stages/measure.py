@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from senmei.core.errors import SenmeiError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.io.tables import Row, write_tsv
@@ -20,16 +21,20 @@ COLUMNS = ("scan", "subject", "split", "status", "error", "measure", "value")
 
 def each_restored(
     scans: Sequence[Row], restored: Sequence[Manifest], prepared: Sequence[Manifest]
-) -> Iterator[tuple[Row, Example | None, Any, str | None]]:
-    """(scan row, example, restored value, None), or (row, None, None, reason) where an earlier stage failed."""
+) -> Iterator[tuple[Row, Example | None, Any, Exception | None]]:
+    """(scan row, example, restored value, None), or (row, None, None, reason): Blocked where an earlier stage failed,
+    another error where the restored file is not what its manifest says.
+    """
     for scan in scans:
         try:
             example, _ = example_of(scan, [m for m in prepared if any(r["scan"] == scan["scan"] for r in m)])
             found = [m for m in restored if any(r["scan"] == scan["scan"] for r in m)]
             entry = found[0].roles(scan["scan"])["restored"]
-            yield scan, example, found[0].load(entry), None
-        except Blocked as reason:
-            yield scan, None, None, str(reason)
+            value = found[0].load(entry)
+        except (Blocked, SenmeiError) as reason:
+            yield scan, None, None, reason
+        else:
+            yield scan, example, value, None
 
 
 def measure_shard(
@@ -123,10 +128,12 @@ def _write(
         each_restored(scans, [Manifest(restored)], [Manifest(path) for path in prepared]), start=1
     ):
         base = {name: scan.get(name) for name in ("scan", "subject", "split")}
-        if example is None:
-            rows.append({**base, "status": "blocked", "error": reason})
+        if isinstance(reason, Blocked):
+            rows.append({**base, "status": "blocked", "error": str(reason)})
             continue
         try:
+            if example is None:
+                raise reason or AssertionError("neither example nor reason")
             for name, compute in values(example, volume):
                 value = float(compute())
                 status = {"status": "ok", "error": None}

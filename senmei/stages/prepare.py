@@ -42,7 +42,11 @@ def prepare_shard(
 
     def columns(row: Row) -> Row:
         extra = {k: v for entry in raw.roles(row["image"]).values() for k, v in entry.items() if k not in COLUMNS}
-        others = [image for image, subject in siblings.items() if subject == row["subject"] and image != row["image"]]
+        others = [
+            image
+            for image, subject in siblings.items()
+            if subject == row["subject"] and image != row["image"] and raw.sound(image)
+        ]
         return {**extra, **row, "siblings": others}
 
     def key(row: Row) -> str:

@@ -51,6 +51,11 @@ class Manifest:
             raise Blocked(bad[0]["error"] or bad[0]["status"])
         return {row["role"]: row for row in rows}
 
+    def sound(self, scan: str) -> bool:
+        """Whether a scan is here and did not fail."""
+        rows = [row for row in self.rows if row["scan"] == scan]
+        return bool(rows) and all(row["status"] == "ok" for row in rows)
+
     def file(self, row: Row) -> Path:
         """Absolute path of a row's file (paths are kept relative to the manifest's folder)."""
         return (self.path.parent / row["path"]).resolve()
