@@ -54,7 +54,8 @@ checkpoint list_cohort:
         cohort=lambda wildcards: frozen(listed_plan(wildcards).cohorts[Path(wildcards.listed).name]),
         degradation=lambda wildcards: frozen(listed_plan(wildcards).settings["degradation"]),
         shards=lambda wildcards: listed_plan(wildcards).settings["shards"],
-        files=lambda wildcards: files_hash(wildcards),
+        files=files_hash,
+        strict=strict,
     wildcard_constraints:
         listed="|".join(plan.listed_cohorts()) or "nothing-is-listed",
     threads: 1

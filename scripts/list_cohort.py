@@ -14,5 +14,6 @@ with job(snakemake) as j:  # noqa: F821
         j.settings("degradation"),
         j.params.shards,
         seed=j.params.seed,
+        strict=j.params.strict,
         log=j.log,
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from senmei.core.errors import DataError, nearest
 from senmei.io.names import safe_label
+from senmei.io.table_schemas import near_misses, nearly
 from senmei.io.tables import Row, read_tsv
 
 _IMAGE = re.compile(r"(?P<entities>.+)_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
@@ -111,8 +112,12 @@ def _participants(root: Path, found: _Found) -> dict[str, Row]:
             "Cannot use participants.tsv",
             where=table,
             why=f"it has no column participant_id; its columns are: {', '.join(map(str, rows[0]))}",
-            fix="name the column of subjects 'participant_id'",
+            fix=nearly("participant_id", list(rows[0]), "rename the column '{}' to 'participant_id'")
+            or "name the column of subjects 'participant_id'",
         )
+    for name, known_name in near_misses("bids_participants", list(rows[0]) if rows else []):
+        error = f"participants.tsv has a column '{name}': did you mean '{known_name}'?"
+        found.fail("", error, status="remark")
     known: dict[str, Row] = {}
     for row in rows:
         name = str(row["participant_id"] or "").removeprefix("sub-")

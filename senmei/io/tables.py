@@ -15,7 +15,7 @@ from senmei.io.atomic import write_text
 Row = dict[str, Any]
 
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]\d+)?")  # a hash such as 12e34 is none: an exponent has a sign
 
 
 def parse_value(text: str) -> Any:
@@ -35,7 +35,8 @@ def format_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.9g}"
-    return " ".join(str(value).split()) if any(c in str(value) for c in "\t\r\n") else str(value)
+    text = str(value).encode("utf-8", "backslashreplace").decode()  # a file name may hold bytes that are no text
+    return " ".join(text.split()) if any(c in text for c in "\t\r\n\0") else text
 
 
 def write_tsv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:

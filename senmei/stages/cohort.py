@@ -11,6 +11,7 @@ from senmei.core.cohorts import SPLITS, assign_shards, assign_splits, check_spli
 from senmei.core.errors import DataError
 from senmei.core.study import Study
 from senmei.io.atomic import write_text
+from senmei.io.table_schemas import check_table
 from senmei.io.tables import Row, write_tsv
 
 
@@ -66,9 +67,15 @@ def write_cohort(
     scans = tabulate(study, participants, images, name, cohort, settings, shards)
     if not scans:
         raise DataError(
-            "Cohort is empty", where=f"cohort '{name}'", why="no usable scan was found", fix=f"see {folder / 'status.tsv'}"
+            "Cohort is empty",
+            where=f"cohort '{name}'",
+            why="its images give no scan: no noise level is configured",
+            fix="set `noise:` of the cohort or of `degradation:`",
         )
     split = {row["subject"]: row["split"] for row in scans}
+    tables = {"participants": participants, "scans": scans, "status": status}
+    for kind, rows in tables.items():
+        check_table(kind, rows, folder / f"{kind}.tsv")
     write_tsv(folder / "participants.tsv", participants, ("subject",))
     write_tsv(folder / "split.tsv", [{"subject": s, "split": x} for s, x in split.items()])
     write_tsv(folder / "status.tsv", status, ("scan", "subject", "status", "error"))
@@ -97,7 +104,7 @@ def read_files(
             f"No usable image in cohort '{name}'",
             where=cohort["path"],
             why="; ".join(str(row["error"]) for row in status[:3]) or "nothing matched",
-            fix="check path, suffix and entities; every file looked at is listed in status.tsv",
+            fix="check path, suffix and entities; the job's log tells of every file left out",
         )
     case, note = study.case(images, cohort)
     cohort_notes = {"synthetic": False, "surrogate": None, "case": case, "note": note}
@@ -133,9 +140,22 @@ def list_cohort(
     shards: str | int,
     *,
     seed: int,
+    strict: bool,
     log: Any,
 ) -> None:
-    """List a cohort from files and write its tables; the folder's name is the cohort's."""
+    """List a cohort from files and write its tables; the folder's name is the cohort's.
+
+    strict : raise DataError for the first file that was left out as unusable, instead of a row in status.tsv.
+    """
     participants, images, status, notes = read_files(study, folder.name, cohort, folder, seed, log)
+    for row in status:
+        log(f"{row['status']}: {row['scan'] or row['subject']}: {row['error']}")
+    if strict and (bad := [row for row in status if row["status"] == "failed"]):
+        raise DataError(
+            f"{len(bad)} scan(s) of cohort '{folder.name}' cannot be used",
+            where=f"{cohort['path']}: {bad[0]['scan'] or bad[0]['subject']}",
+            why=str(bad[0]["error"]),
+            fix="mend or remove it, or set `strict: false` to go on without",
+        )
     write_cohort(folder, study, folder.name, participants, images, status, cohort, settings, shards, notes)
     log(f"{len(images)} images of {len({i['subject'] for i in images})} subjects; {len(status)} remarks in status.tsv")
