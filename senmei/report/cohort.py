@@ -13,10 +13,11 @@ from senmei.io.atomic import write_text
 from senmei.report.files import StudyFiles
 from senmei.report.numbers import best
 from senmei.report.page import render
+from senmei.report.records import without_folders
 from senmei.report.slices import Panel, draw_scan
 from senmei.report.study import shown_scans
 from senmei.report.style import colours
-from senmei.report.tables import cohorts_table, headline_table, without_folders
+from senmei.report.tables import cohorts_table, headline_table
 from senmei.report.verdict import at_condition, first_measure, verdicts
 
 

@@ -38,7 +38,7 @@ def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
     methods = [m for m in files.methods if any(m in group for group in data.values())]
     if not methods:
         return None
-    facts, colour = measure_facts(files, measure), colours(files.methods)
+    facts, colour, marker = measure_facts(files, measure), colours(files.methods), markers(files.methods)
     width = 0.8 / len(methods)
     inches = min(12.5, max(5.6, 0.2 * len(methods) * len(data) + 1.6))
     with canvas(inches, 3.6) as (figure, (axes,)):
@@ -51,7 +51,7 @@ def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
                     continue
                 counts.append(len(values))
                 place = at + (n - (len(methods) - 1) / 2) * width
-                _box(axes, values, place, width, colour[method])
+                _box(axes, values, place, width, colour[method], marker[method])
             n_text = (
                 f"n = {min(counts)}" if min(counts) == max(counts) else f"n = {min(counts)}–{max(counts)}"
             )
@@ -67,7 +67,7 @@ def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
     return Chart(src, f"Box plots: {text}.", caption, wide=inches > 8)
 
 
-def _box(axes: Any, values: list[float], place: float, width: float, colour: str) -> None:
+def _box(axes: Any, values: list[float], place: float, width: float, colour: str, marker: str) -> None:
     if len(values) > 2:
         drawn = axes.boxplot(
             [values],
@@ -81,23 +81,22 @@ def _box(axes: Any, values: list[float], place: float, width: float, colour: str
             for artist in drawn[part]:
                 artist.set(color=colour, linewidth=1.8 if part == "medians" else 1.0)
         drawn["boxes"][0].set_facecolor(colour + "38")
-    if len(values) <= 30:
-        axes.plot([place] * len(values), values, "o", color=colour, markersize=3.4, markeredgewidth=0)
+    if len(values) <= 30:  # without a box, the method's own marker
+        look = ("o", 3.4) if len(values) > 2 else (marker, 6)
+        axes.plot([place] * len(values), values, look[0], color=colour, markersize=look[1], markeredgewidth=0)
 
 
 def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Chart | None:
-    """Each measure against the last numeric condition with two or more levels, mean and 95 % CI. None without one."""
+    """Each measure against a numeric condition of several levels, noise by preference. None without such a series."""
     data = {measure: by_subject(files, cohort, measure) for measure in measures}
-    levels: dict[str, set[float]] = {}
-    for groups in data.values():
-        for name, value in (pair for condition in groups for pair in condition):
+    levels: dict[str, dict[Condition, set[float]]] = {}
+    for condition in {condition for groups in data.values() for condition in groups}:
+        for name, value in condition:
             if isinstance(value, float):
-                levels.setdefault(name, set()).add(value)
-    axis = (
-        "noise"
-        if len(levels.get("noise", ())) > 1
-        else next((n for n, v in levels.items() if len(v) > 1), None)
-    )
+                others = tuple(pair for pair in condition if pair[0] != name)
+                levels.setdefault(name, {}).setdefault(others, set()).add(value)
+    series = sorted(name for name, kinds in levels.items() if any(len(v) > 1 for v in kinds.values()))
+    axis = "noise" if "noise" in series else next(iter(series), None)
     data = {measure: groups for measure, groups in data.items() if groups}
     if axis is None or not data:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,12 +67,17 @@ def kind(condition: Condition) -> Condition:
 
 
 def in_order(conditions: Iterable[Condition]) -> list[Condition]:
-    """Distinct conditions: the kind with most levels first, its levels by size."""
+    """Distinct conditions: the kind with most levels first (of equals, that with the highest), levels by size."""
     found = set(conditions)
-    levels = Counter(map(kind, found))
-    return sorted(
-        found, key=lambda c: (-levels[kind(c)], kind(c), [pair for pair in c if not isinstance(pair[1], str)])
-    )
+    kinds: dict[Condition, list[list[float]]] = {}
+    for condition in found:
+        kinds.setdefault(kind(condition), []).append(_levels(condition))
+    rank = {k: (-len(v), [-x for x in max(v)], k) for k, v in kinds.items()}
+    return sorted(found, key=lambda c: (rank[kind(c)], _levels(c)))
+
+
+def _levels(condition: Condition) -> list[float]:
+    return [value for _, value in condition if not isinstance(value, str)]
 
 
 def condition_label(condition: Condition) -> str:

@@ -35,31 +35,34 @@ def interval(ci: Any, like: Any = None) -> str | None:
 def direction(difference: Any, better: str) -> str:
     """'better', 'worse' or 'level': a paired difference, by whether its interval leaves zero out.
 
-    One subject has no interval: 'level', for nothing can be claimed from it. `better` = 'one' has no direction.
+    One subject has no interval: 'level', for nothing can be claimed from it. For measures that are best at 1 the
+    difference is one of distances from 1, so less is better. What is no score has no direction.
     """
     ci: Any = (difference or {}).get("ci95")
-    if better not in ("higher", "lower") or interval(ci) is None:
+    if better not in ("higher", "lower", "one") or interval(ci) is None:
         return "level"
     low, high = (ci[0], ci[1]) if better == "higher" else (-ci[1], -ci[0])
     return "better" if low > 0 else "worse" if high < 0 else "level"
 
 
 def best(headlines: Sequence[Headline]) -> Headline | None:
-    """The best of headlines of one measure, by its direction; None where no mean is a number."""
+    """The best of headlines of one measure, by its direction; None where no mean is a number, or it is no score."""
     usable = [h for h in headlines if finite(h.get("mean")) is not None]
-    if not usable:
-        return None
-    better = usable[0].get("better", "higher")
-    score = {"higher": lambda m: m, "lower": lambda m: -m, "one": lambda m: -abs(m - 1)}.get(
-        better, lambda m: m
-    )
-    return max(usable, key=lambda h: score(float(h["mean"])))
+    scores = {"higher": lambda m: m, "lower": lambda m: -m, "one": lambda m: -abs(m - 1)}
+    score = scores.get(usable[0].get("better", "higher")) if usable else None
+    return max(usable, key=lambda h: score(float(h["mean"]))) if score else None
+
+
+def unit_of(headline: Headline) -> str:
+    """The unit of a headline's measure; '' for pure numbers."""
+    unit = str(headline.get("unit") or "")
+    return "" if unit == "1" else unit
 
 
 def measure_facts(files: StudyFiles, measure: str) -> dict[str, str]:
     """title, unit, better, axis label of a measure, from the headlines; its bare name where they do not know it."""
     row = next((h for h in files.headlines if h["measure"] == measure), {})
-    facts = {"title": str(row.get("title") or measure), "unit": str(row.get("unit") or "")}
+    facts = {"title": str(row.get("title") or measure), "unit": unit_of(row)}
     facts["better"] = str(row.get("better") or "higher") if row else ""
     facts["arrow"] = _ARROWS.get(facts["better"], "")
     unit = f" ({facts['unit']})" if facts["unit"] else ""

@@ -20,6 +20,7 @@ _MAX_SIDE = 288  # pixels; larger planes are averaged down
 PLANES = ("axial", "coronal", "sagittal")
 # Radiological convention: the patient's right is on the left of the picture. Marks are (left, right).
 Box = tuple[slice, slice, slice]  # of x, y and z
+Frame = tuple[float, float, float, float]  # left, top, width, height, per cent of a picture
 MARKS = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
 
 
@@ -128,6 +129,16 @@ def rescale(box: Box, old: Sequence[int], new: Sequence[int]) -> Box:
         for s, o, n in zip(box, old, new, strict=True)
     )
     return x, y, z
+
+
+def frame(outer: Box, inner: Box) -> Frame:
+    """Where `inner` lies in the axial picture of `outer`: left, top, width, height in per cent."""
+    (x, y, _), (u, v, _) = outer, inner
+    width, height = x.stop - x.start, y.stop - y.start
+    places = (x.stop - u.stop) / width, (y.stop - v.stop) / height
+    sizes = (u.stop - u.start) / width, (v.stop - v.start) / height
+    left, top, across, down = (round(100 * part, 2) for part in (*places, *sizes))
+    return left, top, across, down
 
 
 def bounding_box(inside: np.ndarray, margin: float = 0.04) -> Box:

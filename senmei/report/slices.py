@@ -17,6 +17,7 @@ from senmei.report.scan import NOT_RESTORED, Scan
 IMAGE_WINDOW = (0.0, 1.2)  # of white matter
 DIFFERENCE_WINDOW = 0.2
 _NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis a plane is cut across
+_LESION = "Planted lesion"
 _DETAIL = 0.32  # share of the head's width that a detail shows
 
 
@@ -29,7 +30,7 @@ class Panel:
     width: float = 1.0
     height: float = 1.0
     marks: tuple[str, str] | None = None
-    box: tuple[float, float, float, float] | None = None  # left, top, width, height of the detail, per cent
+    box: pixels.Frame | None = None  # what is framed in it
     note: str = ""
 
 
@@ -126,9 +127,11 @@ class _Drawing:
         differences = [self._difference(column) for column in self.columns]
         if any(panel.src for panel in differences):
             figure.rows.append(("Difference", differences))
-        figure.rows.append(
-            (label, [self._image(c, "axial", index, detail, marks=False) for c in self.columns])
-        )
+        panels = [self._image(c, "axial", index, detail, marks=False) for c in self.columns]
+        if label == _LESION:
+            lesion = pixels.bounding_box(self.scan.images["lesion"].data > 0, 0)
+            panels[0].box = panels[-1].box = pixels.frame(detail, lesion)
+        figure.rows.append((label, panels))
         for plane in ("coronal", "sagittal"):
             panels = [self._image(c, plane, self.middle[plane], self.box) for c in self.columns]
             figure.rows.append((plane.capitalize(), panels))
@@ -161,7 +164,7 @@ class _Drawing:
         alt = f"{name} minus {base}, axial slice of {self.scan.row['scan']}, {spread}"
         return Panel(src, alt, width, height, pixels.MARKS["axial"])
 
-    def _detail(self) -> tuple[pixels.Box, tuple[float, float, float, float] | None, int, str]:
+    def _detail(self) -> tuple[pixels.Box, pixels.Frame | None, int, str]:
         """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""
         x, y, _ = self.box
         dx, dy, _ = self.anchor.voxel
@@ -173,7 +176,7 @@ class _Drawing:
             cx, cy, index = (int(round(float(v.mean()))) for v in (lesion.data > 0).nonzero())
             left = min(max(cx - cols // 2, x.start), x.stop - cols)
             front = min(max(cy - rows // 2, y.start), y.stop - rows)
-            label = "Planted lesion"
+            label = _LESION
         else:
             picture, _, _ = pixels.cut(self.anchor, "axial", index, self.box)
             inside = pixels.Grid(self.inside, self.anchor.voxel, 0.0)
@@ -182,14 +185,6 @@ class _Drawing:
                 x.stop - col - cols,
                 y.stop - row - rows,
             )  # pictures run right to left, front to back
-        where = None
-        if index == self.middle["axial"]:
-            width, height = x.stop - x.start, y.stop - y.start
-            right, top = 100 * (x.stop - left - cols) / width, 100 * (y.stop - front - rows) / height
-            where = (
-                round(right, 2),
-                round(top, 2),
-                round(100 * cols / width, 2),
-                round(100 * rows / height, 2),
-            )
-        return (slice(left, left + cols), slice(front, front + rows), slice(None)), where, index, label
+        box = (slice(left, left + cols), slice(front, front + rows), slice(None))
+        where = pixels.frame(self.box, box) if index == self.middle["axial"] else None
+        return box, where, index, label

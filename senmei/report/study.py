@@ -13,21 +13,21 @@ from senmei.report.figures import Chart, box_plots, learning_curves, noise_curve
 from senmei.report.files import Condition, StudyFiles, condition_of, in_order, kind
 from senmei.report.methods_text import collect_versions, methods_text
 from senmei.report.page import render
+from senmei.report.records import failures_table, fitted_table, provenance
 from senmei.report.slices import ScanFigure, draw_scan
 from senmei.report.style import colours
 from senmei.report.tables import (
     cohorts_table,
-    failures_table,
-    fitted_table,
     ordered_measures,
-    provenance,
     summary_tables,
 )
 from senmei.report.verdict import badges, first_measure, middle_condition, verdicts
 
 PAGE_LIMIT = 5_000_000  # bytes of the whole page
-_CHARTS = 1_500_000  # of these, for charts
-_SLICES = 2_900_000  # and for slices
+_CHARTS = 1_500_000  # of these, at most for charts
+_SLICES = 2_900_000  # and at most for slices
+_RESERVED = 1_000_000  # that slices have in any case; tables of secondary measures give way
+_MARGIN = 60_000  # for the text around the slices
 
 
 def write_study_report(study_dir: Path, out: Path, spec: Mapping[str, Any]) -> None:
@@ -41,41 +41,52 @@ def write_study_report(study_dir: Path, out: Path, spec: Mapping[str, Any]) -> N
     named in its place.
     """
     files = StudyFiles(Path(study_dir), list(spec.get("conditions") or ()))
-    primary = [str(name) for name in spec.get("primary") or ()]
-    run = str(spec.get("run") or files.summary.get("run") or "")
-    slices, hidden = _slices(files, spec, first_measure(files, primary))
-    boxes, curves, undrawn = _charts(files, primary)
-    words = methods_text(files, list(spec.get("sentences") or ()))
-    colour = colours(files.methods)
-    page = render(
-        "study.html",
-        title=str(spec.get("title") or files.summary.get("title") or files.name),
-        study=files.name,
-        run=run,
-        verdicts=verdicts(files, primary),
-        cohorts=cohorts_table(files),
-        methods=[{"name": m, "title": files.title(m), "colour": colour[m]} for m in files.methods],
-        slices=[{"figure": s, "badges": badges(files.cohorts.get(s.cohort, {}))} for s in slices],
-        hidden=hidden,
-        boxes=boxes,
-        curves=curves,
-        undrawn=undrawn,
-        learning=learning_curves(files),
-        tables=summary_tables(files, primary),
-        fitted=fitted_table(files),
-        failures=failures_table(files),
-        words=words,
-        versions=collect_versions(files),
-        provenance=provenance(files, run),
-    )
-    if len(page.encode("utf-8")) > PAGE_LIMIT:
+    context = _context(files, spec)
+    size = _size(render("study.html", **context, slices=[], hidden=0))
+    if size > PAGE_LIMIT - _RESERVED:
+        context["tables"], context["untold"] = [t for t in context["tables"] if t["primary"]], True
+        size = _size(render("study.html", **context, slices=[], hidden=0))
+    slices, hidden = _slices(files, spec, min(_SLICES, PAGE_LIMIT - _MARGIN - size))
+    page = render("study.html", **context, slices=slices, hidden=hidden)
+    if _size(page) > PAGE_LIMIT:
         raise DataError(
             "The study's page would be too large",
             where=out,
-            why=f"{len(page.encode('utf-8'))} bytes; a page stays below {PAGE_LIMIT}",
-            fix="split the study's cohorts over two studies, or ask for fewer conditions",
+            why=f"{_size(page)} bytes without pictures; a page stays below {PAGE_LIMIT}",
+            fix="name fewer measures in `report: primary`, or split the study's cohorts over two studies",
         )
     write_text(Path(out), page)
+
+
+def _size(page: str) -> int:
+    return len(page.encode("utf-8"))
+
+
+def _context(files: StudyFiles, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the template shows but the slices."""
+    primary = [str(name) for name in spec.get("primary") or ()]
+    run = str(spec.get("run") or files.summary.get("run") or "")
+    boxes, curves, undrawn = _charts(files, primary)
+    colour = colours(files.methods)
+    return {
+        "title": str(spec.get("title") or files.summary.get("title") or files.name),
+        "study": files.name,
+        "run": run,
+        "verdicts": verdicts(files, primary),
+        "cohorts": cohorts_table(files),
+        "methods": [{"name": m, "title": files.title(m), "colour": colour[m]} for m in files.methods],
+        "boxes": boxes,
+        "curves": curves,
+        "undrawn": undrawn,
+        "learning": learning_curves(files),
+        "tables": summary_tables(files, primary),
+        "untold": False,
+        "fitted": fitted_table(files),
+        "failures": failures_table(files),
+        "words": methods_text(files, list(spec.get("sentences") or ())),
+        "versions": collect_versions(files),
+        "provenance": provenance(files, run),
+    }
 
 
 def shown_scans(files: StudyFiles, cohort: str, count: int, measure: str | None) -> list[Row]:
@@ -104,13 +115,13 @@ def shown_scans(files: StudyFiles, cohort: str, count: int, measure: str | None)
     return chosen
 
 
-def _slices(files: StudyFiles, spec: Mapping[str, Any], measure: str | None) -> tuple[list[ScanFigure], int]:
-    """Figures of the chosen scans, a scan of each cohort in turn until the page's share is used; how many are not."""
+def _slices(files: StudyFiles, spec: Mapping[str, Any], room: int) -> tuple[list[dict[str, Any]], int]:
+    """Figures of the chosen scans, one of each cohort in turn until `room` bytes are used; how many are left out."""
     count = int(spec.get("figure_scans", 2))
+    measure = first_measure(files, list(spec.get("primary") or ()))
     chosen = {cohort: shown_scans(files, cohort, count, measure) for cohort in files.cohorts}
     queue = [(cohort, rows[n]) for n in range(count) for cohort, rows in chosen.items() if n < len(rows)]
     figures: list[ScanFigure] = []
-    room = _SLICES
     for cohort, row in queue:
         figure = draw_scan(files, cohort, row, files.methods, spec.get("windows"))
         if figure.size > room:
@@ -119,7 +130,8 @@ def _slices(files: StudyFiles, spec: Mapping[str, Any], measure: str | None) -> 
         figures.append(figure)
     hidden = len(queue) - len(figures)
     names = list(files.cohorts)
-    return sorted(figures, key=lambda figure: names.index(figure.cohort)), hidden
+    figures.sort(key=lambda figure: names.index(figure.cohort))
+    return [{"figure": f, "badges": badges(files.cohorts[f.cohort])} for f in figures], hidden
 
 
 def _charts(files: StudyFiles, primary: list[str]) -> tuple[list[Chart], list[Chart], int]:

@@ -1,13 +1,9 @@
-"""Tables of the pages: cohorts, summary, fitted parameters, failures, provenance. Plain values; templates escape."""
+"""Tables of numbers: cohorts, summary, headlines. Plain values; templates escape."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
-
-import numpy as np
 
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order
 from senmei.report.methods_text import CASES, SOURCES, split_counts
@@ -15,14 +11,7 @@ from senmei.report.numbers import best, direction, interval, measure_facts, numb
 from senmei.report.style import colours
 from senmei.report.verdict import at_condition, badges
 
-_MAX_FAILURES = 200
-_FOLDERS = re.compile(r"(?<![\w./])(?:~|/)(?:[^\s/\[\]:;,'\"]+/)+")
 _MARKS = {"better": "▲", "worse": "▼", "level": "≈"}
-
-
-def without_folders(text: object) -> str:
-    """Text with absolute folders left out: they say where, and whose, the machine was, not what went wrong."""
-    return _FOLDERS.sub("…/", str(text))
 
 
 def cohorts_table(files: StudyFiles) -> list[dict[str, Any]]:
@@ -137,7 +126,7 @@ def headline_table(files: StudyFiles, primary: Sequence[str], limit: int = 4) ->
     for cohort in dict.fromkeys([*files.cohorts, *(h["cohort"] for h in files.headlines)]):
         for measure in ordered_measures(files, primary)[:limit]:
             condition, rows = at_condition(files, cohort, measure)
-            if not rows:
+            if not rows or rows[0].get("better") == "none":
                 continue
             picks = {
                 f: best([h for h in rows if h.get("family") == f]) for f in ("none", "classical", "learned")
@@ -167,80 +156,3 @@ def headline_table(files: StudyFiles, primary: Sequence[str], limit: int = 4) ->
                 }
             )
     return found
-
-
-def fitted_table(files: StudyFiles) -> list[dict[str, Any]]:
-    """Fitted parameters and sizes of each method that has any."""
-    colour = colours(files.methods)
-    rows = []
-    for method, card in files.cards.items():
-        fitted = [
-            {
-                "name": str(name).replace("_", " "),
-                "value": ", ".join(map(number, np.atleast_1d(value).tolist())),
-            }
-            for name, value in (card.get("fitted") or {}).items()
-        ]
-        size = card.get("parameters")
-        if not fitted and not size:
-            continue
-        settings = ", ".join(f"{k} = {v}" for k, v in (card.get("settings") or {}).items()) or "defaults"
-        rows.append(
-            {
-                "method": method,
-                "title": files.title(method),
-                "colour": colour[method],
-                "family": files.family(method),
-                "parameters": f"{size:,}" if isinstance(size, int) else "",
-                "fitted": fitted,
-                "settings": settings,
-            }
-        )
-    return rows
-
-
-def failures_table(files: StudyFiles) -> dict[str, Any]:
-    """Rows of status.tsv, failures first, at most 200; how many there are in all."""
-    rows = sorted(files.status, key=lambda row: row.get("status") != "failed")
-    names = ("stage", "cohort", "method", "scan", "subject", "status", "error")
-    shown = [
-        {n: without_folders("–" if row.get(n) is None else row[n]) for n in names}
-        for row in rows[:_MAX_FAILURES]
-    ]
-    return {
-        "rows": shown,
-        "total": len(rows),
-        "failed": files.failures,
-        "hidden": max(0, len(rows) - len(shown)),
-    }
-
-
-def provenance(files: StudyFiles, run: str) -> dict[str, Any]:
-    """Seeds, code and split hashes of each method, and commands that re-run one stage."""
-    rows = [
-        {
-            "method": method,
-            "use": card.get("use", "–"),
-            "seed": card.get("seed", "–"),
-            "code": str(card.get("code") or "–")[:16],
-            "split": str(card.get("split_sha256") or "–")[:16],
-            "weights": str(card.get("weights_sha256") or "–")[:16],
-            "stopped": card.get("stopped") or "",
-        }
-        for method, card in files.cards.items()
-    ]
-    base = f"results/{run}/{files.name}"
-    learned = [m for m in files.cards if files.family(m) != "none"]
-    commands = []
-    if learned:
-        commands.append(
-            ("Fit one method again", f"snakemake -c2 {base}/models/{learned[-1]}/card.json --force")
-        )
-    manifest = next(
-        iter(sorted(files.folder.glob(f"restored/*/{learned[-1] if learned else '*'}/*.tsv"))), None
-    )
-    if manifest is not None:
-        place = quote(manifest.relative_to(files.folder).as_posix())
-        commands.append(("Restore one shard again", f"snakemake -c2 {base}/{place} --force"))
-    commands.append(("Make this page again", f"snakemake -c2 {base}/report.html --force"))
-    return {"rows": rows, "commands": commands}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order, kind
-from senmei.report.numbers import Headline, best, direction, interval, number
+from senmei.report.numbers import Headline, best, direction, interval, number, unit_of
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,10 @@ def badges(facts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def first_measure(files: StudyFiles, primary: Sequence[str], cohort: str | None = None) -> str | None:
-    """The first of `primary` that has headlines (of a cohort), else the first measure that has any."""
-    present = [h["measure"] for h in files.headlines if cohort in (None, h["cohort"])]
+    """The first of `primary` that has headlines (of a cohort), else the first score that has any."""
+    present = [
+        h["measure"] for h in files.headlines if cohort in (None, h["cohort"]) and h.get("better") != "none"
+    ]
     return next((name for name in primary if name in present), present[0] if present else None)
 
 
@@ -58,7 +60,7 @@ def at_condition(files: StudyFiles, cohort: str, measure: str) -> tuple[Conditio
 
 
 def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
-    """One verdict a cohort that was judged, real scans first."""
+    """One verdict a cohort that was judged: those judged by the first primary measure first, real before synthetic."""
     found = []
     judged = {h["cohort"] for h in files.headlines}
     for cohort in [c for c in files.cohorts if c in judged] + sorted(judged - set(files.cohorts)):
@@ -67,8 +69,9 @@ def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
             continue
         condition, rows = at_condition(files, cohort, measure)
         text, tone = _sentence(files, rows, condition)
-        found.append(Verdict(cohort, text, tone, badges(files.cohorts.get(cohort, {}))))
-    return found
+        found.append((measure, Verdict(cohort, text, tone, badges(files.cohorts.get(cohort, {})))))
+    lead = first_measure(files, primary)
+    return [verdict for _, verdict in sorted(found, key=lambda pair: pair[0] != lead)]
 
 
 def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition) -> tuple[str, str]:
@@ -78,14 +81,14 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
     if learned is None:
         if classical is None:
             return f"Nothing to compare yet ({at}).", "none"
-        value = f"{classical['title']} {number(classical['mean'])} {classical.get('unit', '')}".strip()
+        value = f"{classical['title']} {number(classical['mean'])} {unit_of(classical)}".strip()
         ci = interval(classical.get("ci95"), classical["mean"])
         note = f"95 % CI {ci}; " if ci else ""
         lead = f"{_name(files, classical['method'])} is the best tuned classical method"
         return f"{lead}: {value} ({note}{_subjects(classical)}; {at}). No learned method was judged.", "none"
     difference, versus = learned.get("difference") or {}, learned.get("versus")
     name = _name(files, learned["method"])
-    unit = f" {learned['unit']}" if learned.get("unit") else ""
+    unit = f" {unit_of(learned)}" if unit_of(learned) else ""
     if versus is None or finite(difference.get("mean")) is None:
         value = f"{learned['title']} {number(learned['mean'])}{unit}"
         return (
@@ -96,14 +99,15 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
         direction(difference, learned.get("better", "higher")),
         interval(difference.get("ci95"), difference["mean"]),
     )
-    gain = difference["mean"] > 0 if learned.get("better") != "lower" else difference["mean"] < 0
+    gain = difference["mean"] > 0 if learned.get("better") == "higher" else difference["mean"] < 0
     verb = {
         "better": "is better than",
         "worse": "is worse than",
         "level": "is level with" if ci else ("lies ahead of" if gain else "lies behind"),
     }[tone]
-    note = f"95 % CI {ci}; " if ci else "one subject, so no interval; "
-    amount = f"{learned['title']} {number(difference['mean'], sign=True)}{unit}"
+    note = f"95 % CI {ci}; " if ci else "no interval; "
+    off = " off 1 by" if learned.get("better") == "one" else ""
+    amount = f"{learned['title']}{off} {number(difference['mean'], sign=True)}{unit}"
     rival = f"the best tuned classical method, {_name(files, versus)}"
     return f"{name} {verb} {rival}: {amount} ({note}{_subjects(difference)}; {at}).", tone
 

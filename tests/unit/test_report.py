@@ -21,16 +21,16 @@ from senmei.core.errors import DataError
 from senmei.core.statistics import bootstrap_ci, paired_difference
 from senmei.core.volume import Volume
 from senmei.io.roles import save_role
-from senmei.io.tables import write_tsv
+from senmei.io.tables import read_tsv, write_tsv
 from senmei.report import pixels
 from senmei.report.cohort import write_index
 from senmei.report.files import StudyFiles, condition_label
 from senmei.report.methods_text import methods_text
-from senmei.report.numbers import direction, number
+from senmei.report.numbers import best, direction, number
+from senmei.report.records import without_folders
 from senmei.report.slices import draw_scan
 from senmei.report.study import PAGE_LIMIT, shown_scans, write_study_report
 from senmei.report.style import colours
-from senmei.report.tables import without_folders
 from senmei.report.verdict import middle_condition, verdicts
 
 ATTACK = "<script>alert(1)</script>"
@@ -319,7 +319,7 @@ def test_sections_come_in_order(page):
 def test_header_gives_the_verdict_of_the_real_scans_first(page):
     first, second = re.findall(r'<p class="verdict[^>]*>(.*?)</p>', page.source, re.S)
     assert "3D U-Net (unet3d)" in first
-    assert "one subject, so no interval" in first
+    assert "no interval; n = 1 subject;" in first
     assert "real scans, noise added" in first
     assert "is better than the best tuned classical method, Non-local means (nlm3d)" in second
     assert "n = 3 subjects" in second
@@ -375,7 +375,7 @@ def test_methods_text_numbers_each_reference_once(study, page):
     )
     assert fitted in said
     assert "numpy 2.4.6" in page.words
-    assert "1.20, 2.40" in page.words  # fitted
+    assert "value at 3.0 % noise 1.20" in page.words  # fitted
     assert "snakemake -c2 results/demo/mri_denoise/restored/brains/unet3d/sub-001.tsv" in page.words
 
 
@@ -484,6 +484,10 @@ def test_scans_and_charts_that_have_no_room_are_counted_not_shown(study, tmp_pat
     monkeypatch.setattr("senmei.report.study.PAGE_LIMIT", 50_000)
     with pytest.raises(DataError, match="too large"):
         write(copy)
+    monkeypatch.setattr("senmei.report.study.PAGE_LIMIT", 1_030_000)
+    page = write(copy)
+    assert "Tables of the other measures are left out" in page.words
+    assert len(page.source.encode()) < 1_030_000
 
 
 def test_panels_of_a_usual_scan_are_small():
@@ -559,6 +563,23 @@ def test_detail_lies_where_the_frame_is_drawn(study):
     assert (whole[y : y + detail.shape[0], x : x + detail.shape[1]] == detail).all()
 
 
+def test_a_planted_lesion_is_the_detail(tmp_path):
+    folder = build(tmp_path / "s", subjects=1, levels=(("rician", 9.0),))
+    lesion = np.zeros((24, 28, 16), np.uint8)
+    lesion[9:12, 8:12, 4:7] = 1
+    group = folder / "prepared/phantoms/truth"
+    name, digest = save(group, "sub-001_acq-rician09p0_lesion", Volume(lesion, AFFINE))
+    table = group / "sub-001.tsv"
+    row = {"scan": "sub-001_acq-rician09p0", "role": "lesion", "status": "ok", "path": name, "sha256": digest}
+    write_tsv(table, [*read_tsv(table), row])
+    files = StudyFiles(folder, SPEC["conditions"])
+    rows = dict(draw_scan(files, "phantoms", files.table("phantoms", "scans")[0], files.methods).rows)
+    left, top, width, height = rows["Planted lesion"][-1].box
+    assert left + width / 2 == pytest.approx(50, abs=8)
+    assert top + height / 2 == pytest.approx(50, abs=8)
+    assert rows["Axial"][0].box is None  # it lies on another slice
+
+
 # --- words and numbers ----------------------------------------------------------------------------------------
 
 
@@ -571,7 +592,11 @@ def test_numbers_and_directions():
     assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "lower") == "worse"
     assert direction({"mean": 1, "ci95": [-0.5, 1.5]}, "higher") == "level"
     assert direction({"mean": 1, "ci95": None}, "higher") == "level"
-    assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "one") == "level"
+    assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "one") == "worse"  # a difference of distances from 1
+    assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "none") == "level"
+    rows = [{"method": name, "mean": mean} for name, mean in (("a", 0.8), ("b", 1.1), ("c", float("nan")))]
+    found = [best([{**row, "better": way} for row in rows]) for way in ("higher", "lower", "one", "none")]
+    assert [row and row["method"] for row in found] == ["b", "a", "b", None]
 
 
 def test_verdict_condition_is_the_middle_of_the_main_series():
@@ -582,6 +607,8 @@ def test_verdict_condition_is_the_middle_of_the_main_series():
     )
     assert middle_condition([(), *levels]) == ()
     assert middle_condition([]) is None
+    tie = [(("acquisition", "grappa"), ("noise", 5.0)), (("acquisition", "rician"), ("noise", 9.0))]
+    assert middle_condition(tie) == tie[1]  # the harder
 
 
 def test_a_learned_method_that_loses_is_said_to_lose(study, tmp_path):
