@@ -12,7 +12,9 @@ ALLOWED = ("real scans", "GPU")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure when SENMEI_REQUIRE is set and the reason is not allowed."""
     report = yield
     if report.skipped and os.environ.get("SENMEI_REQUIRE") and not hasattr(report, "wasxfail"):

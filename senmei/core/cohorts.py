@@ -12,7 +12,9 @@ SPLITS = ("train", "validation", "test")
 Row = dict[str, Any]
 
 
-def assign_splits(subjects: Sequence[str], fractions: Mapping[str, float], *, ordered: bool) -> dict[str, str]:
+def assign_splits(
+    subjects: Sequence[str], fractions: Mapping[str, float], *, ordered: bool
+) -> dict[str, str]:
     """Subject -> split, by subject, before any realisation is drawn.
 
     fractions : share of each of train, validation, test; summing to 1.
@@ -65,7 +67,8 @@ def assign_shards(rows: Sequence[Row], shards: str | int) -> dict[str, str]:
         return {subject: subject for subject in split}
     width = len(str(int(shards)))
     return {
-        subject: f"{split[subject]}-{int(unit_interval('shard', subject) * int(shards)):0{width}d}" for subject in split
+        subject: f"{split[subject]}-{int(unit_interval('shard', subject) * int(shards)):0{width}d}"
+        for subject in split
     }
 
 

@@ -30,9 +30,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError("Cannot read configuration", where=path, why=str(error), fix="correct the YAML") from error
+        raise ConfigError(
+            "Cannot read configuration", where=path, why=str(error), fix="correct the YAML"
+        ) from error
     if not isinstance(content, dict):
-        raise ConfigError("Cannot read configuration", where=path, why="it holds no keys", fix="write `key: value` lines")
+        raise ConfigError(
+            "Cannot read configuration", where=path, why="it holds no keys", fix="write `key: value` lines"
+        )
     return content
 
 
@@ -56,14 +60,20 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
             if not shipped.exists():
                 known = [p.stem for p in (root / "config" / "studies").glob("*.yaml")]
                 raise ConfigError(
-                    f"Unknown study '{use}'", where=f"studies.{name}", why="no such study", fix=nearest(use, known)
+                    f"Unknown study '{use}'",
+                    where=f"studies.{name}",
+                    why="no such study",
+                    fix=nearest(use, known),
                 )
             definition = load_yaml(shipped)
             presets = definition.pop("presets", {})
             preset = user.get("preset", config["preset"])
             if preset not in presets:
                 raise ConfigError(
-                    f"Unknown preset '{preset}'", where=f"studies.{name}.preset", why="no such preset", fix=nearest(preset, presets)
+                    f"Unknown preset '{preset}'",
+                    where=f"studies.{name}.preset",
+                    why="no such preset",
+                    fix=nearest(preset, presets),
                 )
             base = merge(merge(base, definition), presets[preset])
         studies[name] = _study(merge(base, user), f"studies.{name}", schemas)
@@ -85,7 +95,9 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
     own = schemas / "studies" / f"{settings['use']}.schema.yaml"
     if own.exists():
         parts = load_yaml(own)
-        settings["degradation"] = validate(settings["degradation"], parts["degradation"], f"{where}.degradation")
+        settings["degradation"] = validate(
+            settings["degradation"], parts["degradation"], f"{where}.degradation"
+        )
         for name, cohort in settings["cohorts"].items():
             kinds = parts["cohorts"]
             source = cohort["source"]
@@ -115,7 +127,9 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
     return settings
 
 
-def validate(value: dict[str, Any], schema: dict[str, Any], where: str, allow: tuple[str, ...] = ()) -> dict[str, Any]:
+def validate(
+    value: dict[str, Any], schema: dict[str, Any], where: str, allow: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """`value` with the schema's defaults filled in. Raises ConfigError: key path, what is wrong, nearest valid key."""
     from jsonschema import Draft202012Validator
 
@@ -124,7 +138,9 @@ def validate(value: dict[str, Any], schema: dict[str, Any], where: str, allow: t
         schema.setdefault("properties", {}).setdefault(key, {})
     value = copy.deepcopy(value)
     _defaults(value, schema)
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.path)))
+    errors = sorted(
+        Draft202012Validator(schema).iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.path))
+    )
     if not errors:
         return value
     error = errors[0]
@@ -133,7 +149,10 @@ def validate(value: dict[str, Any], schema: dict[str, Any], where: str, allow: t
         valid = list(error.schema.get("properties", {}))  # type: ignore[union-attr]
         unknown = [key for key in error.instance if key not in valid]
         raise ConfigError(
-            f"Unknown key '{unknown[0]}'", where=f"{path}.{unknown[0]}", why="no such key", fix=nearest(unknown[0], valid)
+            f"Unknown key '{unknown[0]}'",
+            where=f"{path}.{unknown[0]}",
+            why="no such key",
+            fix=nearest(unknown[0], valid),
         )
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
@@ -147,7 +166,9 @@ def validate(value: dict[str, Any], schema: dict[str, Any], where: str, allow: t
     described = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
     fix = described or "see config/schemas"
     if error.validator == "enum":
-        fix = nearest(str(error.instance), map(str, error.validator_value))
+        fix = "; ".join(
+            filter(None, [nearest(str(error.instance), map(str, error.validator_value)), described])
+        )
     raise ConfigError("Invalid value", where=path, why=error.message[:300], fix=fix)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 from senmei.core.errors import ConfigError
 
 # Cannot change a number: wording of errors, name tables, logging.
-PLUMBING = frozenset({"senmei.core.errors", "senmei.core.registry", "senmei.core.jobs", "senmei.core.fingerprint"})
+PLUMBING = frozenset(
+    {"senmei.core.errors", "senmei.core.registry", "senmei.core.jobs", "senmei.core.fingerprint"}
+)
 
 
 @cache
@@ -110,7 +112,10 @@ def class_constants(place: str) -> dict[str, Any]:
     tree = _tree(module)
     if tree is None:
         raise ConfigError(
-            f"Cannot find '{place}'", where=place, why=f"no module '{module}'", fix="check the spelling of `use:`"
+            f"Cannot find '{place}'",
+            where=place,
+            why=f"no module '{module}'",
+            fix="check the spelling of `use:`",
         )
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
@@ -151,7 +156,10 @@ def measure_requires(place: str) -> tuple[str, ...]:
                             return tuple(ast.literal_eval(keyword.value))
             return ()
     raise ConfigError(
-        f"Cannot find '{place}'", where=place, why=f"'{module}' defines no measure '{name}'", fix="check `use:`"
+        f"Cannot find '{place}'",
+        where=place,
+        why=f"'{module}' defines no measure '{name}'",
+        fix="check `use:`",
     )
 
 

@@ -22,7 +22,11 @@ class Job:
 
     def __init__(self, snakemake: Any) -> None:
         self.input, self.output, self.params = snakemake.input, snakemake.output, snakemake.params
-        self.wildcards, self.threads, self.config = snakemake.wildcards, int(snakemake.threads), snakemake.config
+        self.wildcards, self.threads, self.config = (
+            snakemake.wildcards,
+            int(snakemake.threads),
+            snakemake.config,
+        )
         self.rule = snakemake.rule
         self.name = " ".join([self.rule, *map(str, snakemake.wildcards)])
         self.used: dict[str, Any] = {}  # volatile facts to be recorded beside the log
@@ -55,7 +59,9 @@ def job(snakemake: Any) -> Iterator[Job]:
     """
     log = Path(str(snakemake.log[0]))
     log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    logging.basicConfig(
+        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
     logging.captureWarnings(True)
     _limit_threads(int(snakemake.threads))
     this = Job(snakemake)
@@ -96,6 +102,8 @@ def _limit_threads(threads: int) -> None:
     if "numpy" in sys.modules:
         try:
             from threadpoolctl import threadpool_limits
-        except ImportError:  # an environment without scikit-learn: BLAS read the variables above when it loaded
+        except (
+            ImportError
+        ):  # an environment without scikit-learn: BLAS read the variables above when it loaded
             return
         threadpool_limits(threads)

@@ -35,11 +35,15 @@ class Study:
         """Raw images of one simulated participant: rows with `image` (its BIDS stem), `subject`, `repeat`."""
         return [{"image": participant["subject"], "subject": participant["subject"], "repeat": 1}]
 
-    def scans(self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
+    def scans(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> list[Row]:
         """Rows of scans.tsv made of raw images: each condition is another scan, its values in columns."""
         return [{"scan": image["image"], **image} for image in images]
 
-    def simulate(self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    def simulate(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
         """Raw roles of one simulated subject: image -> role -> value. Deterministic in `seed`."""
         raise NotImplementedError(type(self).__name__)
 

@@ -35,6 +35,7 @@ class Averaging(Method):
 
     def fit(self, train, validation, context):
         assert all("reference" not in e for e in (*train, *validation)), "the truth is within reach"
+
         def loss(w):
             return np.mean([np.mean((_mean(e["input"].data, w) - e["repeat"].data) ** 2) for e in validation])
 

@@ -16,7 +16,9 @@ class Shrunk(Study):
     primary = ("error",)
 
     def scans(self, images, cohort, settings):
-        return [{"scan": f"{i['image']}_acq-dose{d}", **i, "dose": d} for i in images for d in settings["doses"]]
+        return [
+            {"scan": f"{i['image']}_acq-dose{d}", **i, "dose": d} for i in images for d in settings["doses"]
+        ]
 
     def simulate(self, images, cohort, seed):
         data = draw_generator(seed).random((12, 12, 8), dtype=np.float32) + 1

@@ -1,4 +1,4 @@
-"""Two unpaired sites: no reference anywhere; a method learns from both sites' inputs, a cohort analysis compares them."""
+"""Two unpaired sites: no reference anywhere; a method learns from both sites, a cohort analysis compares them."""
 
 import numpy as np
 
@@ -22,7 +22,9 @@ class TwoSites(Study):
 
     def simulate(self, images, cohort, seed):
         data = draw_generator(seed).random((8, 8, 8), dtype=np.float32) + 1
-        return {i["image"]: {"image": Volume(data * (1 if i["site"] == "A" else 3), np.eye(4))} for i in images}
+        return {
+            i["image"]: {"image": Volume(data * (1 if i["site"] == "A" else 3), np.eye(4))} for i in images
+        }
 
     def prepare(self, group, scan, raw, cohort, settings, seed):
         return {"input": raw(scan["image"], "image")}, {}
@@ -41,7 +43,9 @@ class MatchMeans(Method):
         self.factor = weights["factor"][0]
 
     def apply(self, example):
-        return example["input"].like(example["input"].data * (self.factor if example.scan["site"] == "B" else 1))
+        return example["input"].like(
+            example["input"].data * (self.factor if example.scan["site"] == "B" else 1)
+        )
 
 
 class SiteGap(Analysis):
@@ -61,7 +65,12 @@ class SiteGap(Analysis):
 CONFIG = {
     "use": "tests.contract.sites:TwoSites",
     "cohorts": {
-        "both": {"use": "train", "source": "simulate", "subjects": 16, "split": {"train": 0.5, "validation": 0.125, "test": 0.375}}
+        "both": {
+            "use": "train",
+            "source": "simulate",
+            "subjects": 16,
+            "split": {"train": 0.5, "validation": 0.125, "test": 0.375},
+        }
     },
     "methods": {"match": {"use": "tests.contract.sites:MatchMeans"}},
     "analyses": {"gap": {"use": "tests.contract.sites:SiteGap"}},

@@ -20,7 +20,11 @@ class Outcome(Study):
 
     def prepare(self, group, scan, raw, cohort, settings, seed):
         record = raw(scan["image"], "record")
-        return ({"features": {"age": record["age"]}} if group == "features" else {"outcome": {"value": record["outcome"]}}), {}
+        return (
+            {"features": {"age": record["age"]}}
+            if group == "features"
+            else {"outcome": {"value": record["outcome"]}}
+        ), {}
 
 
 class BaseRate(Method):
@@ -57,6 +61,9 @@ def error(example, restored):
 CONFIG = {
     "use": "tests.contract.tabular:Outcome",
     "cohorts": {"patients": {"use": "train", "source": "simulate", "subjects": 10}},
-    "methods": {"input": {"use": "tests.contract.tabular:BaseRate"}, "line": {"use": "tests.contract.tabular:Line"}},
+    "methods": {
+        "input": {"use": "tests.contract.tabular:BaseRate"},
+        "line": {"use": "tests.contract.tabular:Line"},
+    },
     "measures": {"error": {"use": "tests.contract.tabular:error"}},
 }

@@ -30,7 +30,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _means(demo: Path, measure: str, **where: str) -> dict[str, float]:
     rows = list(csv.DictReader((demo / "mri_denoise" / "measures.tsv").open(), delimiter="\t"))
     rows = [r for r in rows if r["measure"] == measure and all(r[k] == v for k, v in where.items())]
-    return {m: float(np.mean([float(r["value"]) for r in rows if r["method"] == m])) for m in {r["method"] for r in rows}}
+    return {
+        m: float(np.mean([float(r["value"]) for r in rows if r["method"] == m]))
+        for m in {r["method"] for r in rows}
+    }
 
 
 def test_nothing_failed_and_nothing_is_left_to_do(demo: Path) -> None:
@@ -39,7 +42,9 @@ def test_nothing_failed_and_nothing_is_left_to_do(demo: Path) -> None:
 
 
 @pytest.mark.parametrize("noise", ["3", "9"])
-def test_a_learned_method_beats_the_tuned_gaussian_and_is_level_with_tuned_nlm(demo: Path, noise: str) -> None:
+def test_a_learned_method_beats_the_tuned_gaussian_and_is_level_with_tuned_nlm(
+    demo: Path, noise: str
+) -> None:
     psnr = _means(demo, "psnr", cohort="phantoms", acquisition="rician", noise=noise)
     best = max(psnr["unet3d"], psnr["gan3d"])
     assert best > psnr["gaussian"]
@@ -75,14 +80,19 @@ def test_the_floor_of_leave_one_out_is_printed_and_not_undercut(demo: Path) -> N
 def test_restored_volumes_keep_geometry_and_units(demo: Path) -> None:
     study = demo / "mri_denoise"
     for path in (study / "restored" / "phantoms" / "unet3d").glob("*.nii.gz"):
-        after, before = nib.load(path), nib.load(study / "prepared/phantoms/input" / path.name.replace(".nii", "_input.nii"))
+        after, before = (
+            nib.load(path),
+            nib.load(study / "prepared/phantoms/input" / path.name.replace(".nii", "_input.nii")),
+        )
         assert after.shape == before.shape
         np.testing.assert_array_equal(after.affine, before.affine)
         assert [int(after.header[k]) for k in ("qform_code", "sform_code", "xyzt_units")] == [
             int(before.header[k]) for k in ("qform_code", "sform_code", "xyzt_units")
         ]
         assert after.get_data_dtype() == np.float32
-        ratio = np.median(after.get_fdata()[before.get_fdata() > 500]) / np.median(before.get_fdata()[before.get_fdata() > 500])
+        ratio = np.median(after.get_fdata()[before.get_fdata() > 500]) / np.median(
+            before.get_fdata()[before.get_fdata() > 500]
+        )
         assert ratio == pytest.approx(1, abs=0.1)
 
 
@@ -101,7 +111,11 @@ def test_the_pages_open_in_a_browser(demo: Path, page: str, tmp_path: Path) -> N
     shot = tmp_path / "page.png"
     call = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
     done = subprocess.run(
-        [*call, "--dump-dom", f"--screenshot={shot}", path.as_uri()], capture_output=True, text=True, timeout=120, check=False
+        [*call, "--dump-dom", f"--screenshot={shot}", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "synthetic" in done.stdout.lower()

@@ -23,7 +23,13 @@ def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = Non
         call += ["--configfile", str(folder / "test.yaml")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
     done = subprocess.run(
-        [*call, *arguments], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900, check=False
+        [*call, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=900,
+        check=False,
     )
     text = done.stdout + done.stderr
     assert (done.returncode == 0) is ok, text[-6000:]

@@ -27,13 +27,22 @@ def test_one_shard_by_name(run: Path) -> None:
 
 def test_another_subject_plans_only_its_shards(run: Path) -> None:
     config = toy("image")
-    config["studies"]["toy_image"]["cohorts"]["toys"]["subjects"] = 8  # the seventh trains nobody: see splits below
+    config["studies"]["toy_image"]["cohorts"]["toys"]["subjects"] = (
+        8  # the seventh trains nobody: see splits below
+    )
     (run / "test.yaml").write_text(yaml.safe_dump(config))
     splits = _splits(8)
     new_tests = sum(split == "test" for split in splits[6:])
     assert splits[:6] == _splits(6), "nobody moves"
     if new_tests == 2:
-        expected = {"ingest": 2, "prepare": 4, "restore": 4, "measure": 4, "measured": 1, "simulate_cohort": 1}
+        expected = {
+            "ingest": 2,
+            "prepare": 4,
+            "restore": 4,
+            "measure": 4,
+            "measured": 1,
+            "simulate_cohort": 1,
+        }
         assert planned(run, "measured") == expected
 
 
@@ -49,7 +58,14 @@ def test_another_test_subject_retrains_nothing(run: Path) -> None:
     (run / "test.yaml").write_text(yaml.safe_dump(config))
     plan = planned(run, "measured")
     assert "train" not in plan
-    assert plan == {"simulate_cohort": 1, "ingest": 1, "prepare": 2, "restore": 2, "measure": 2, "measured": 1}
+    assert plan == {
+        "simulate_cohort": 1,
+        "ingest": 1,
+        "prepare": 2,
+        "restore": 2,
+        "measure": 2,
+        "measured": 1,
+    }
 
 
 def test_editing_a_method_plans_its_stages_and_descendants(tmp_path: Path) -> None:
@@ -67,9 +83,16 @@ def test_editing_a_method_plans_its_stages_and_descendants(tmp_path: Path) -> No
     )
     _snakemake_of(project, run, config, "-c2", "--quiet=rules", "measured")
     assert _plan_of(project, run) == {}
-    other.write_text("# a comment\n" + other.read_text().replace("class Other(Method):", 'class Other(Method):\n    """Doc."""\n'))
+    other.write_text(
+        "# a comment\n"
+        + other.read_text().replace("class Other(Method):", 'class Other(Method):\n    """Doc."""\n')
+    )
     assert _plan_of(project, run) == {}, "comments and docstrings change nothing"
-    other.write_text(other.read_text().replace("return example['input']", "return example['input'].like(example['input'].data * 2)"))
+    other.write_text(
+        other.read_text().replace(
+            "return example['input']", "return example['input'].like(example['input'].data * 2)"
+        )
+    )
     tests = sum(s == "test" for s in _splits(6))
     assert _plan_of(project, run) == {"train": 1, "restore": tests, "measure": tests, "measured": 1}
 
