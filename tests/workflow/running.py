@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import subprocess
@@ -50,5 +51,5 @@ def toy(name: str, **more: Any) -> dict[str, Any]:
     """Configuration of a contract study."""
     import importlib
 
-    study = importlib.import_module(f"tests.contract.{name}").CONFIG
+    study = copy.deepcopy(importlib.import_module(f"tests.contract.{name}").CONFIG)
     return {"run": "toy", "device": "cpu", "threads": 1, "studies": {f"toy_{name}": {**study, **more}}}
