@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from senmei.report.files import StudyFiles
-from senmei.report.pixels import data_uri
+from senmei.report.pixels import data_uri, few_colours
 
 _MAX_SVG = 120_000  # bytes above which a chart becomes a PNG
 _STYLE: Any = {
@@ -83,12 +83,10 @@ def encode(figure: Figure) -> str:
     )
     if vector.tell() <= _MAX_SVG:
         return data_uri(vector.getvalue(), "image/svg+xml")
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="png", dpi=130, metadata={"Software": None})
-    indexed = Image.open(pixels).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    small = io.BytesIO()
-    indexed.save(small, format="PNG", optimize=True)
-    return data_uri(small.getvalue())
+    figure.set_dpi(130)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return data_uri(few_colours(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
 def legend(figure: Figure, files: StudyFiles, methods: Sequence[str]) -> None:

@@ -352,7 +352,12 @@ def test_one_window_is_printed_and_used_for_all_pictures(page, study):
 def test_summary_marks_the_best_and_the_paired_difference(page):
     tables = page.source.split('<section aria-labelledby="summary">')[1].split("</section>")[0]
     psnr = next(t for t in tables.split("<table>") if "<strong>PSNR</strong>" in t and "phantoms" in t)
-    rows = {re.search(r">(\w+)</span></th>", r).group(1): r for r in psnr.split("<tr>")[2:]}
+    rows = {
+        name: row
+        for row in psnr.split("<tr>")[2:]
+        for name, title in TITLE.items()
+        if f"</span>{title}" in row
+    }
     assert rows["unet3d"].count("<strong>") == 3
     assert "<strong>" not in rows["nlm3d"]
     assert rows["unet3d"].count("delta better") == 3
@@ -545,6 +550,23 @@ def test_windows_map_to_grey_and_to_signed_colours():
     assert signed[0, 2] > signed[0, 0]  # below: blue
     assert signed[1].min() > 240  # zero: white
     assert signed[2, 0] > signed[2, 2]  # above: red
+
+
+def test_charts_too_large_as_vectors_become_small_pictures():
+    from matplotlib.figure import Figure
+
+    from senmei.report.style import encode
+
+    figure = Figure(figsize=(6, 3))
+    axes = figure.subplots()
+    axes.plot(np.random.default_rng(0).normal(size=(1000, 12)), marker="o")
+    address = encode(figure)
+    assert address.startswith("data:image/png;base64,")
+    assert len(address) < 200_000
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))).convert("RGB"))
+    assert picture.shape == (390, 780, 3)
+    assert (picture[0, 0] == 255).all()
+    assert address == encode(figure)
 
 
 def test_detail_lies_where_the_frame_is_drawn(study):
