@@ -18,7 +18,7 @@ from senmei.report.slices import Panel, draw_scan
 from senmei.report.study import shown_scans
 from senmei.report.style import colours
 from senmei.report.tables import cohorts_table, headline_table
-from senmei.report.verdict import at_condition, first_measure, verdicts
+from senmei.report.verdict import at_condition, first_measure, named, verdicts
 
 
 def write_index(
@@ -84,7 +84,7 @@ def _thumbnail(files: StudyFiles, primary: Sequence[str]) -> tuple[list[dict[str
                 heads = [{**head, "colour": colour.get(head["method"], "")} for head in figure.heads]
                 for panel in (panels := figure.rows[0][1]):
                     panel.box = None
-                return heads, panels, f"{figure.subject}, {cohort}, {figure.condition}"
+                return heads, panels, f"{figure.subject}, {named(files, cohort)}, {figure.condition}"
     return [], [], ""
 
 

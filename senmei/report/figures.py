@@ -13,6 +13,7 @@ from senmei.core.statistics import bootstrap_ci, subject_means
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite
 from senmei.report.numbers import by_subject, measure_facts
 from senmei.report.style import canvas, colours, encode, legend, markers
+from senmei.report.verdict import named
 
 _DASHES: Any = ("-", "--", ":", "-.")
 
@@ -62,7 +63,7 @@ def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
         axes.set_ylabel(facts["label"])
         legend(figure, files, methods)
         src = encode(figure)
-    text = f"{facts['title']} by condition and method in {cohort}"
+    text = f"{facts['title']} by condition and method in {named(files, cohort)}"
     caption = f"{text}: boxes are quartiles over subjects, whiskers the range, dots single subjects (n on the axis)."
     return Chart(src, f"Box plots: {text}.", caption, wide=inches > 8)
 
@@ -112,7 +113,7 @@ def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Cha
             axes.set_xlabel("Noise (% of white matter)" if axis == "noise" else axis)
         legend(figure, files, [m for m in files.methods if m in drawn])
         src = encode(figure)
-    text = f"Measures against {axis} in {cohort}"
+    text = f"Measures against {axis} in {named(files, cohort)}"
     return Chart(src, f"Line charts: {text}.", f"{text}: mean over subjects and 95 % confidence interval.")
 
 

@@ -43,6 +43,11 @@ def badges(facts: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def named(files: StudyFiles, cohort: str) -> str:
+    """A cohort's name with its labels, for captions: 'rats (synthetic, rat surrogate)'."""
+    return f"{cohort} ({', '.join(badges(files.cohorts.get(cohort, {})))})"
+
+
 def first_measure(files: StudyFiles, primary: Sequence[str], cohort: str | None = None) -> str | None:
     """The first of `primary` that has headlines (of a cohort), else the first score that has any."""
     present = [

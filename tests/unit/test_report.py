@@ -31,7 +31,7 @@ from senmei.report.records import without_folders
 from senmei.report.slices import draw_scan
 from senmei.report.study import PAGE_LIMIT, shown_scans, write_study_report
 from senmei.report.style import colours
-from senmei.report.verdict import middle_condition, verdicts
+from senmei.report.verdict import middle_condition, named, verdicts
 
 ATTACK = "<script>alert(1)</script>"
 SPEC = {
@@ -330,6 +330,7 @@ def test_header_gives_the_verdict_of_the_real_scans_first(page):
 
 def test_cases_are_said_in_words(page):
     assert "phantom, exact truth" in page.words
+    assert "in phantoms (synthetic)" in page.words  # in the captions too
     assert "clean scan, noise added, the scan is the reference" in page.words
 
 
@@ -694,7 +695,9 @@ def test_index_links_labels_and_escapes(study, tmp_path):
     assert "/home/jane" not in page.source
     links = [link for link in page.links if link.endswith("report.html")]
     assert set(links) == {"../mri_denoise/report.html", "../other/report.html"}
-    assert "rat surrogate" in page.words or page.words.count("synthetic") >= 2
+    assert "sub-001, brains (real scans, noise added), 9 % noise, Rician" in page.words
+    rats = StudyFiles(run / "other")
+    assert named(rats, "rats") == "rats (synthetic, rat surrogate)"
     assert "SSIM" in re.search(r'<p class="verdict[^>]*>(.*?)</p>', page.source, re.S).group(1)
     assert "every scan failed" in page.words
     assert "9 failures" in page.words.replace("9failures", "9 failures")
