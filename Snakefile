@@ -10,7 +10,7 @@ from senmei.core.devices import check_policy
 from senmei.core.fingerprint import fingerprint
 from senmei.measures import MEASURES
 from senmei.stages.plan import Plan, frozen, tree_hash
-from senmei.stages.report import report_spec
+from senmei.stages.report import report_spec, templates_hash
 
 min_version("9.27")
 

@@ -52,6 +52,7 @@ rule report_study:
         "<benchmarks>/{study}/report_study.tsv"
     params:
         code=lambda wildcards: plan[wildcards.study].code("report", "senmei.report.study"),
+        templates=templates_hash(),
         spec=lambda wildcards: frozen(
             report_spec(plan[wildcards.study].study, plan[wildcards.study].settings, config["run"])
         ),
@@ -78,6 +79,7 @@ rule report_run:
         "<benchmarks>/report_run.tsv"
     params:
         code=fingerprint("senmei.report.cohort"),
+        templates=templates_hash(),
         studies=list(plan.studies),
         config=frozen(config),
     threads: 1

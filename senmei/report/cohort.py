@@ -51,8 +51,8 @@ def write_index(
 def _study(folder: Path, out: Path, config: Any) -> dict[str, Any]:
     settings = ((config or {}).get("studies") or {}).get(folder.name) or {}
     report = settings.get("report") or {}
-    primary = [str(name) for name in report.get("primary") or ()]
     files = StudyFiles(folder)
+    primary = [str(name) for name in report.get("primary") or files.summary.get("primary") or ()]
     heads, panels, caption = _thumbnail(files, primary)
     return {
         "name": folder.name,

@@ -49,6 +49,7 @@ def collect_study(
         summary |= summarise(pd.DataFrame(rows), methods, measure_facts(measures, analyses), conditions, seed)
     failed = sum(row["status"] == "failed" for row in status)
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
+    summary["primary"] = list(study.primary)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
 
 

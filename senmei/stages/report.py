@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from senmei.core.fingerprint import class_constants
+from senmei.core.seeds import short_hash
 
 
 def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, Any]:
@@ -26,3 +28,10 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
         "primary": report.get("primary") or list(study.primary),
         "sentences": sentences,
     }
+
+
+def templates_hash() -> str:
+    """Hash of the page templates, which fingerprints of code do not see."""
+    folder = Path(__file__).parents[1] / "report" / "templates"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return short_hash(*(part for path in files for part in (path.name, path.read_text(encoding="utf-8"))))
