@@ -73,10 +73,13 @@ class Tissues(Analysis):
         self._truths: dict[bytes, np.ndarray] = {}
 
     def run(self, example: Example, restored: Volume) -> dict[str, float]:
-        """Dice and Jaccard per class, where there is a truth, and volumes in mL.
+        """Dice and Jaccard per class, where there is a truth, and volumes in mL; nothing where no brain is known.
 
+        The scan's column `mask_of` says what its mask bounds: 'foreground' is a whole head, or no head at all.
         Raises DataError if the mask is empty or on another grid, or the image is constant inside it.
         """
+        if example.scan.get("mask_of") == "foreground":
+            return {}
         where = str(example.scan.get("scan", "?"))
         brain = _on_grid(example["mask"], restored, where, "mask") > 0
         truth = None

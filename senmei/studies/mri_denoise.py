@@ -126,7 +126,7 @@ class MRIDenoise(Study):
                 "others_n": len(others),
             }
         labels = raw(scan["image"], "labels") if cohort["source"] == "simulate" else None
-        mask = evaluation_mask(image, labels)
+        mask, mask_of = evaluation_mask(image, labels)
         lesion = None
         if settings["lesion"]["radius_mm"] and not noisy_already and not scan["siblings"]:
             from senmei.physics.lesion import plant_lesion
@@ -144,7 +144,7 @@ class MRIDenoise(Study):
             truth["labels"] = labels
         if lesion is not None:
             truth["lesion"] = lesion
-        return truth, columns
+        return truth, {**columns, "mask_of": mask_of}
 
     def _degrade(self, image: Volume, scan: Row, settings: Mapping[str, Any], white: float, seed: int) -> Volume:
         rng = draw_generator(seed, "noise", scan["scan"])
@@ -192,14 +192,17 @@ def _find_case(images: Sequence[Row]) -> str:
     return "clean" if found and float(np.median(found)) <= 0.02 else "none"
 
 
-def evaluation_mask(image: Volume, labels: Volume | None) -> Volume:
-    """Where measures are taken: the brain by exact labels; else the non-zero voxels of a brain-extracted scan;
-    else the foreground by Otsu's threshold with its holes filled."""
+def evaluation_mask(image: Volume, labels: Volume | None) -> tuple[Volume, str]:
+    """Where measures are taken, and what that is.
+
+    'labels': the brain by exact labels; 'extracted': the voxels that are not zero in a brain-extracted scan;
+    'foreground': what Otsu's threshold finds in any other, its holes filled.
+    """
     if labels is not None:
-        return labels.like(((labels.data >= 1) & (labels.data <= 4)).astype(np.uint8))
+        return labels.like(((labels.data >= 1) & (labels.data <= 4)).astype(np.uint8)), "labels"
     data = image.data
     if (data == 0).mean() > 0.2:
-        return image.like((data > 0).astype(np.uint8))
+        return image.like((data > 0).astype(np.uint8)), "extracted"
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
@@ -208,4 +211,4 @@ def evaluation_mask(image: Volume, labels: Volume | None) -> Volume:
     parts, n = ndimage.label(mask)
     if n > 1:
         mask = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
-    return image.like(ndimage.binary_fill_holes(mask).astype(np.uint8))
+    return image.like(ndimage.binary_fill_holes(mask).astype(np.uint8)), "foreground"
