@@ -41,6 +41,7 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 
 
 rule all:

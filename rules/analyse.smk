@@ -36,7 +36,6 @@ rule analyse:
 rule analyse_cohort:
     """Analyse all restored test scans of a cohort together."""
     input:
-        scans=scans_table,
         prepared=cohort_analysis_inputs,
         restored=cohort_restored,
     output:

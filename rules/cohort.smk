@@ -83,7 +83,7 @@ rule ingest:
         rows=shard_rows,
         study=study_use,
         seed=study_seed,
-        cohort=cohort_settings,
+        cohort=scan_settings,
         strict=strict,
     threads: 1
     resources:

@@ -22,7 +22,7 @@ rule prepare:
         rows=shard_rows,
         study=study_use,
         seed=study_seed,
-        cohort=cohort_settings,
+        cohort=scan_settings,
         degradation=degradation_settings,
         strict=strict,
     threads: 1

@@ -17,6 +17,7 @@ rule report:
 rule cohorts:
     """Tables and checked raw images of every cohort."""
     input:
+        every("cohorts"),
         every("raw"),
 
 
@@ -29,12 +30,14 @@ rule models:
 rule restored:
     """Test scans restored by every method."""
     input:
+        every("cohorts"),
         every("restored"),
 
 
 rule measured:
     """Measures of every restored scan."""
     input:
+        every("cohorts"),
         every("measured"),
 
 

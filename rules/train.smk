@@ -9,7 +9,6 @@ rule train:
     """Fit one method on the training split, tuned on the validation split."""
     input:
         manifests=training_inputs,
-        scans=training_scans,
     output:
         weights="<results>/{study}/models/{method}/weights.safetensors",
         card="<results>/{study}/models/{method}/card.json",

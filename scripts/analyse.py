@@ -5,10 +5,9 @@ from senmei.stages.measure import analyse_shard
 
 with job(snakemake) as j:  # noqa: F821
     analyse_shard(
-        j.input.scans,
+        j.settings("rows"),
         j.input.restored,
         j.input.prepared,
-        j.wildcards.shard,
         j.output.table,
         j.params.analysis,
         j.settings("settings"),

@@ -5,7 +5,6 @@ from senmei.stages.measure import analyse_cohort
 
 with job(snakemake) as j:  # noqa: F821
     analyse_cohort(
-        j.input.scans,
         j.input.restored,
         j.input.prepared,
         j.output.table,

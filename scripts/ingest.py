@@ -6,8 +6,7 @@ from senmei.studies import STUDIES
 
 with job(snakemake) as j:  # noqa: F821
     ingest_shard(
-        j.input.scans,
-        j.wildcards.shard,
+        j.settings("rows"),
         j.output.manifest,
         STUDIES.get(j.params.study)(),
         j.settings("cohort"),

@@ -5,10 +5,9 @@ from senmei.stages.measure import measure_shard
 
 with job(snakemake) as j:  # noqa: F821
     measure_shard(
-        j.input.scans,
+        j.settings("rows"),
         j.input.restored,
         j.input.prepared,
-        j.wildcards.shard,
         j.output.table,
         j.settings("measures"),
         strict=j.params.strict,

@@ -6,9 +6,8 @@ from senmei.studies import STUDIES
 
 with job(snakemake) as j:  # noqa: F821
     prepare_shard(
-        j.input.scans,
+        j.settings("rows"),
         j.input.raw,
-        j.wildcards.shard,
         j.wildcards.group,
         j.output.manifest,
         STUDIES.get(j.params.study)(),

@@ -5,11 +5,10 @@ from senmei.stages.restore import restore_shard
 
 with job(snakemake) as j:  # noqa: F821
     restore_shard(
-        j.input.scans,
+        j.settings("rows"),
         j.input.prepared,
         j.input.weights,
         j.input.card,
-        j.wildcards.shard,
         j.output.manifest,
         code=j.params.code,
         device=j.device(),

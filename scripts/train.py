@@ -7,7 +7,6 @@ with job(snakemake) as j:  # noqa: F821
     train_method(
         j.wildcards.method,
         j.settings("method"),
-        {name: paths[0] for name, paths in by_cohort(j.input.scans, 0).items()},
         by_cohort(j.input.manifests, 1),
         {"weights": j.output.weights, "card": j.output.card, "history": j.output.history},
         seed=j.params.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from senmei.core.study import Study
 from senmei.io.atomic import sha256
 from senmei.io.roles import load_role
 from senmei.io.tables import Row
-from senmei.stages.shards import Made, each_scan, rows_of_shard
+from senmei.stages.shards import Made, each_scan
 
 
 def ingest_shard(
-    scans_tsv: Path | str,
-    shard: str,
+    scans: Sequence[Row],
     manifest: Path | str,
     study: Study,
     cohort: Mapping[str, Any],
@@ -29,10 +28,10 @@ def ingest_shard(
 ) -> None:
     """Write the raw manifest of a shard: one row an image and role.
 
-    Simulated images are written beside it; files of a user stay where they are and are named with their hash.
+    scans : the shard's rows of scans.tsv. Simulated images are written beside it; files of a user stay where they are and are named with their hash.
     """
     images: dict[str, Row] = {}
-    for row in rows_of_shard(scans_tsv, shard):
+    for row in scans:
         images.setdefault(row["image"], {**row, "scan": row["image"]})
     simulated = cohort["source"] == "simulate"
 

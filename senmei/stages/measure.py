@@ -14,7 +14,7 @@ from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.io.tables import Row, write_tsv
 from senmei.measures import MEASURES
-from senmei.stages.shards import Blocked, Manifest, example_of, one_line, rows_of_shard
+from senmei.stages.shards import Blocked, Manifest, example_of, one_line
 
 COLUMNS = ("scan", "subject", "split", "status", "error", "measure", "value")
 
@@ -38,10 +38,9 @@ def each_restored(
 
 
 def measure_shard(
-    scans_tsv: Path | str,
+    scans: Sequence[Row],
     restored: Path | str,
     prepared: Sequence[Path | str],
-    shard: str,
     output: Path | str,
     measures: Mapping[str, str],
     *,
@@ -56,14 +55,13 @@ def measure_shard(
             if all(role in example for role in function.requires):
                 yield name, partial(function, example, volume)
 
-    _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
+    _write(scans, restored, prepared, output, values, strict=strict, log=log)
 
 
 def analyse_shard(
-    scans_tsv: Path | str,
+    scans: Sequence[Row],
     restored: Path | str,
     prepared: Sequence[Path | str],
-    shard: str,
     output: Path | str,
     use: str,
     options: Mapping[str, Any],
@@ -79,11 +77,10 @@ def analyse_shard(
             for name, value in analysis.run(example, volume).items():
                 yield name, partial(float, value)
 
-    _write(scans_tsv, restored, prepared, shard, output, values, strict=strict, log=log)
+    _write(scans, restored, prepared, output, values, strict=strict, log=log)
 
 
 def analyse_cohort(
-    scans_tsv: Path | str,
     restored: Sequence[Path | str],
     prepared: Sequence[Path | str],
     output: Path | str,
@@ -93,11 +90,10 @@ def analyse_cohort(
     log: Callable[[str], None],
 ) -> None:
     """Write the rows of an analysis of scope 'cohort': all test scans that were restored, one after another."""
-    from senmei.io.tables import read_tsv
-
     analysis = _analysis(use, options)
-    scans = [row for row in read_tsv(scans_tsv) if row["split"] == "test"]
-    pairs = each_restored(scans, [Manifest(p) for p in restored], [Manifest(p) for p in prepared])
+    manifests = [Manifest(path) for path in restored]
+    scans = [{name: row[name] for name in ("scan", "subject", "split")} for m in manifests for row in m]
+    pairs = each_restored(scans, manifests, [Manifest(path) for path in prepared])
     folder = Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
     rows = analysis.run_cohort(((e, v) for _, e, v, bad in pairs if bad is None), folder)
@@ -112,10 +108,9 @@ def _analysis(use: str, options: Mapping[str, Any]) -> Any:
 
 
 def _write(
-    scans_tsv: Path | str,
+    scans: Sequence[Row],
     restored: Path | str,
     prepared: Sequence[Path | str],
-    shard: str,
     output: Path | str,
     values: Callable[[Example, Any], Iterator[tuple[str, Callable[[], float]]]],
     *,
@@ -123,7 +118,6 @@ def _write(
     log: Callable[[str], None],
 ) -> None:
     rows: list[Row] = []
-    scans = rows_of_shard(scans_tsv, shard)
     for n, (scan, example, volume, reason) in enumerate(
         each_restored(scans, [Manifest(restored)], [Manifest(path) for path in prepared]), start=1
     ):

@@ -14,7 +14,7 @@ from typing import Any
 
 from senmei.analyses import ANALYSES
 from senmei.core.cohorts import rows_hash
-from senmei.core.errors import ConfigError, nearest
+from senmei.core.errors import ConfigError, DataError, nearest
 from senmei.core.fingerprint import class_constants, fingerprint, measure_requires
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study
@@ -105,10 +105,18 @@ class StudyPlan:
         """Names of a cohort's shards, those of the given splits if any are given."""
         return [s for s, rows in self._by_shard(cohort).items() if not splits or rows[0]["split"] in splits]
 
+    def shard_rows(self, cohort: str, shard: str) -> list[Row]:
+        """Scan rows of a shard. Raises DataError with the nearest name where there is none of this name."""
+        shards = self._by_shard(cohort)
+        if shard not in shards:
+            where, why = f"{self.name}, cohort '{cohort}', shard '{shard}'", "no scan is in it"
+            raise DataError("No such shard", where=where, why=why, fix=nearest(shard, shards))
+        return shards[shard]
+
     @cache  # noqa: B019
     def shard_hash(self, cohort: str, shard: str) -> str:
         """Hash of the scan rows of a shard."""
-        return rows_hash(self._by_shard(cohort).get(shard, []))
+        return rows_hash(self.shard_rows(cohort, shard))
 
     def judged(self) -> list[tuple[str, str]]:
         """(cohort, shard) of all that is restored and judged: the test split."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study
 from senmei.io.tables import Row
-from senmei.stages.shards import COLUMNS, Made, Manifest, each_scan, rows_of_shard
+from senmei.stages.shards import COLUMNS, Made, Manifest, each_scan
 
 
 def prepare_shard(
-    scans_tsv: Path | str,
+    scans: Sequence[Row],
     raw_manifest: Path | str,
-    shard: str,
     group: str,
     manifest: Path | str,
     study: Study,
@@ -30,7 +29,7 @@ def prepare_shard(
     """Write the manifest of one role group: what the study's `prepare` makes of each scan."""
     raw = Manifest(raw_manifest)
     loaded: dict[str, Any] = {}
-    siblings = {row["image"]: row["subject"] for row in rows_of_shard(scans_tsv, shard)}
+    siblings = {row["image"]: row["subject"] for row in scans}
 
     def load(image: str, role: str) -> Any:
         entry = raw.roles(image)[role]
@@ -57,10 +56,11 @@ def prepare_shard(
 
     def produce(row: Row) -> Made:
         roles, extra = study.prepare(group, columns(row), load, cohort, degradation, derive_seed(seed, "prepare"))
-        return Made(roles=roles, columns=extra)
+        own = {k: v for k, v in row.items() if k not in (*COLUMNS, "shard", "path")}  # conditions go along
+        return Made(roles=roles, columns={**own, **extra})
 
     each_scan(
-        rows_of_shard(scans_tsv, shard),
+        scans,
         produce,
         key=key,
         manifest=manifest,

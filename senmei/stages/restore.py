@@ -7,16 +7,15 @@ from pathlib import Path
 
 from senmei.core.seeds import short_hash
 from senmei.io.tables import Row
-from senmei.stages.shards import Made, Manifest, each_scan, example_of, rows_of_shard
+from senmei.stages.shards import Made, Manifest, each_scan, example_of
 from senmei.stages.train import load_method
 
 
 def restore_shard(
-    scans_tsv: Path | str,
+    scans: Sequence[Row],
     prepared: Sequence[Path | str],
     weights: Path | str,
     card: Path | str,
-    shard: str,
     manifest: Path | str,
     *,
     code: str,
@@ -40,7 +39,7 @@ def restore_shard(
         return Made(roles={"restored": method.apply(example)})
 
     each_scan(
-        rows_of_shard(scans_tsv, shard),
+        scans,
         produce,
         key=key,
         manifest=manifest,

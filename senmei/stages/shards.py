@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from senmei.core.errors import DataError, SenmeiError, nearest
+from senmei.core.errors import SenmeiError
 from senmei.core.example import Example
 from senmei.core.seeds import short_hash
 from senmei.io.atomic import sha256, write_text
@@ -173,12 +173,3 @@ def _relative(path: Path, folder: Path) -> str:
     path, folder = path.resolve(), folder.resolve()
     study = folder.parents[2]  # {study}/{stage}/{cohort}/{kind}
     return os.path.relpath(path, folder) if path.is_relative_to(study) else str(path)
-
-
-def rows_of_shard(scans_tsv: Path | str, shard: str) -> list[Row]:
-    """Rows of scans.tsv that belong to a shard. Raises DataError when there are none."""
-    rows = [row for row in read_tsv(scans_tsv) if row["shard"] == shard]
-    if not rows:
-        shards = sorted({row["shard"] for row in read_tsv(scans_tsv)})
-        raise DataError("No such shard", where=f"{shard} in {scans_tsv}", why="no scan is in it", fix=nearest(shard, shards))
-    return rows

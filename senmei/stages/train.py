@@ -15,7 +15,7 @@ from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext, Method
 from senmei.io.atomic import atomic_path, sha256, write_text
-from senmei.io.tables import read_tsv, write_tsv
+from senmei.io.tables import write_tsv
 from senmei.methods import METHODS
 from senmei.stages.shards import Blocked, Manifest, example_of
 
@@ -39,23 +39,25 @@ def by_cohort(paths: Sequence[Path | str], up: int) -> dict[str, list[Path | str
     return found
 
 
-def gather(scans: Mapping[str, Path | str], manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Example]:
+def gather(manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Example]:
     """Examples of one split over several cohorts. Scans that failed earlier are left out; their cohort's report says so.
 
-    scans : cohort -> its scans.tsv. manifests : cohort -> prepared manifests that fitting may read.
+    manifests : cohort -> prepared manifests that fitting may read.
     """
     examples = []
     for cohort, paths in manifests.items():
-        rows = {row["scan"]: row for row in read_tsv(scans[cohort]) if row["split"] == split}
         holding: dict[str, list[Manifest]] = {}
+        subjects: dict[str, str] = {}
         for manifest in map(Manifest, paths):
-            for scan in dict.fromkeys(row["scan"] for row in manifest):
-                holding.setdefault(scan, []).append(manifest)
-        for scan, row in rows.items():
-            if scan not in holding:
-                continue  # fitting needs nothing of this split
+            for row in manifest:
+                if row["split"] == split:
+                    found = holding.setdefault(row["scan"], [])
+                    found += [] if manifest in found else [manifest]
+                    subjects[row["scan"]] = row["subject"]
+        for scan, found in holding.items():
+            row = {"scan": scan, "subject": subjects[scan], "split": split, "cohort": cohort}
             try:
-                examples.append(example_of({**row, "cohort": cohort}, holding[scan])[0])
+                examples.append(example_of(row, found)[0])
             except Blocked:
                 continue
     return examples
@@ -64,7 +66,6 @@ def gather(scans: Mapping[str, Path | str], manifests: Mapping[str, Sequence[Pat
 def train_method(
     name: str,
     spec: Mapping[str, Any],
-    scans: Mapping[str, Path | str],
     manifests: Mapping[str, Sequence[Path | str]],
     outputs: Mapping[str, Path | str],
     *,
@@ -85,8 +86,8 @@ def train_method(
     use = spec["use"]
     options = {k: v for k, v in spec.items() if k != "use"}
     method = make_method(use, options, name)
-    train = gather(scans, manifests, "train")
-    validation = gather(scans, manifests, "validation")
+    train = gather(manifests, "train")
+    validation = gather(manifests, "validation")
     for split, examples, roles in (("train", train, method.needs), ("validation", validation, method.tunes_on)):
         if roles and not examples:
             raise DataError(
@@ -105,7 +106,7 @@ def train_method(
     write_tsv(outputs["history"], context.history, ("step",))
     counts = {
         cohort: {s: sum(e.scan.get("cohort") == cohort for e in part) for s, part in (("train", train), ("validation", validation))}
-        for cohort in scans
+        for cohort in manifests
     }
     card = {
         "method": name,

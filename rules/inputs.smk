@@ -1,0 +1,115 @@
+"""Input functions: which files a job waits for, as the plan says."""
+
+
+def listing(study, cohort):
+    """Wait until a cohort that comes from files has been listed; nothing to wait for in simulated ones."""
+    if plan[study].listed(cohort):
+        checkpoints.list_cohort.get(listed=f"{study}/cohorts/{cohort}")
+
+
+def scans_table(wildcards):
+    """scans.tsv of a cohort from files, to wait for; ancient, because a job carries its shard's own rows.
+
+    None for a simulated cohort: what depends on a job that runs, even by an ancient file, is not looked at again
+    by Snakemake, and a new subject would not be planned.
+    """
+    if not plan[wildcards.study].listed(wildcards.cohort):
+        return []
+    listing(wildcards.study, wildcards.cohort)
+    return ancient(f"<results>/{wildcards.study}/cohorts/{wildcards.cohort}/scans.tsv")
+
+
+def prepared(study, cohort, groups, shards):
+    """Prepared manifests."""
+    return [f"<results>/{study}/prepared/{cohort}/{g}/{s}.tsv" for g in groups for s in shards]
+
+
+def rules_report():
+    """The run's report page."""
+    return "<results>/report/index.html"
+
+
+def every(kind):
+    """Input function: tables of one kind of all studies."""
+    return lambda wildcards: [path for study in plan.studies for path in study_tables(study, kind)]
+
+
+def training_inputs(wildcards):
+    """Prepared manifests that a method may learn from."""
+    study = plan[wildcards.study]
+    for cohort, settings in study.cohorts.items():
+        if settings["use"] == "train":
+            listing(wildcards.study, cohort)
+    shards = study.training_shards(wildcards.method)
+    return [
+        f"<results>/{study.name}/prepared/{cohort}/{group}/{shard}.tsv" for cohort, group, shard in shards
+    ]
+
+
+def restore_inputs(wildcards):
+    """Prepared manifests that a method applies to."""
+    study = plan[wildcards.study]
+    groups = study.groups_of(study.constants(wildcards.method)["inputs"])
+    return prepared(wildcards.study, wildcards.cohort, groups, [wildcards.shard])
+
+
+def measure_inputs(wildcards):
+    """Prepared manifests that the measures need."""
+    return prepared(
+        wildcards.study, wildcards.cohort, plan[wildcards.study].measured_groups, [wildcards.shard]
+    )
+
+
+def analysis_inputs(wildcards):
+    """Prepared manifests that an analysis needs, of one shard."""
+    groups = plan[wildcards.study].analysis_groups(wildcards.analysis)
+    return prepared(wildcards.study, wildcards.cohort, groups, [wildcards.shard])
+
+
+def cohort_analysis_inputs(wildcards):
+    """Prepared manifests that an analysis needs, of all test shards."""
+    listing(wildcards.study, wildcards.cohort)
+    study = plan[wildcards.study]
+    shards = study.shards(wildcards.cohort, ("test",))
+    return prepared(study.name, wildcards.cohort, study.analysis_groups(wildcards.analysis), shards)
+
+
+def cohort_restored(wildcards):
+    """Restored manifests of all test shards."""
+    listing(wildcards.study, wildcards.cohort)
+    folder = f"<results>/{wildcards.study}/restored/{wildcards.cohort}/{wildcards.method}"
+    return [f"{folder}/{s}.tsv" for s in plan[wildcards.study].shards(wildcards.cohort, ("test",))]
+
+
+def study_tables(study, kind):
+    """Tables of one kind of a study, once all its cohorts are listed."""
+    s = plan[study]
+    for cohort in s.cohorts:
+        listing(study, cohort)
+    folder = f"<results>/{study}"
+    if kind == "cohorts":
+        return [f"{folder}/cohorts/{c}/status.tsv" for c in s.cohorts]
+    if kind == "raw":
+        return [f"{folder}/cohorts/{c}/raw/{shard}.tsv" for c in s.cohorts for shard in s.shards(c)]
+    if kind == "prepared":
+        return [
+            f"{folder}/prepared/{c}/{g}/{shard}.tsv" for c, shard in s.judged() for g in s.measured_groups
+        ]
+    if kind == "analysed":
+        return [f"{folder}/analysed/{c}/{a}/{m}/{shard}.tsv" for c, a, m, shard in s.analysed()]
+    return [f"{folder}/{kind}/{c}/{m}/{shard}.tsv" for c, shard in s.judged() for m in s.methods]
+
+
+def collected(*kinds):
+    """Input function: paths of some kinds of table of a study."""
+    return lambda wildcards: [path for kind in kinds for path in study_tables(wildcards.study, kind)]
+
+
+def cohort_tables(wildcards):
+    """scans.tsv of all cohorts of a study."""
+    return [f"<results>/{wildcards.study}/cohorts/{c}/scans.tsv" for c in plan[wildcards.study].cohorts]
+
+
+def method_cards(wildcards):
+    """Cards of all methods of a study."""
+    return [f"<results>/{wildcards.study}/models/{m}/card.json" for m in plan[wildcards.study].methods]
