@@ -163,7 +163,10 @@ def validate(
             why="it has no default",
             fix=f"set it: {detail.get('description', 'see config/schemas')}",
         )
-    described = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    described, part = "", schema
+    for key in list(error.absolute_schema_path)[:-1]:  # of the key, where what is wrong is an item of its list
+        part = part[key]
+        described = part.get("description", described) if isinstance(part, dict) else described
     fix = described or "see config/schemas"
     if error.validator == "enum":
         fix = "; ".join(
