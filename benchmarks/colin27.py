@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 HERE = Path(__file__).resolve().parent
 HEADS, HELD_OUT, LOOKS = 44, 2, 2
 NOISE = 0.09  # of white matter
-SETTINGS = {"channels": 48, "depth": 2, "batch": 4, "patch": 48, "learning_rate": 1e-3, "uneven": 0.2}
+SETTINGS = {"channels": 16, "depth": 3, "batch": 2, "patch": 40, "learning_rate": 2e-3, "uneven": 0.2}
 
 
 def phantom(seed: int, cache: Path) -> list[np.ndarray]:

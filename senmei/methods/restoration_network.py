@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
@@ -25,6 +26,7 @@ from senmei.training.patches import PatchSource, Sampling
 from senmei.training.tiles import apply_tiled
 
 GAIN = 10.0  # brings noise and its level to the size of the image, for the network's input
+SURROUNDINGS = 2  # voxels, to each side
 _VALIDATION_EDGE = 96  # voxels: the central part of a validation scan that is looked at
 _VALIDATION_SCANS = 6
 
@@ -345,17 +347,8 @@ def start(network: nn.Module) -> None:
         layers[-1].weight.mul_(0.02)
 
 
-def haar(x: torch.Tensor) -> torch.Tensor:
-    """One level of the orthonormal Haar transform: (n, c, x, y, z) -> (n, 8 c, x/2, y/2, z/2), means first."""
-    for axis in (2, 3, 4):
-        even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
-        x = torch.cat([even + odd, even - odd], 1) * 0.5**0.5
-    return x
-
-
-def unhaar(x: torch.Tensor) -> torch.Tensor:
-    """The inverse of `haar`."""
-    for axis in (4, 3, 2):
-        mean, detail = x.chunk(2, 1)
-        x = torch.stack([mean + detail, mean - detail], axis + 1).flatten(axis, axis + 1) * 0.5**0.5
-    return x
+def see(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """What networks look at: the image, the image less the mean of its 5^3 surroundings, the level; (n, 3, x, y, z)."""
+    around = functional.pad(x, (SURROUNDINGS,) * 6, mode="replicate")
+    relief = x - functional.avg_pool3d(around, 2 * SURROUNDINGS + 1, stride=1)
+    return torch.cat([x, GAIN * relief, GAIN * level], 1).contiguous(memory_format=torch.channels_last_3d)

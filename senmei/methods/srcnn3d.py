@@ -10,7 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.restoration_network import GAIN, RestorationNetwork, channels_last, start
+from senmei.methods.restoration_network import (
+    GAIN,
+    SURROUNDINGS,
+    RestorationNetwork,
+    channels_last,
+    see,
+    start,
+)
 
 _KERNELS = (5, 1, 5)  # 9-1-5 of the paper has too few samples in 3D for its 729 weights a filter
 
@@ -18,15 +25,15 @@ _KERNELS = (5, 1, 5)  # 9-1-5 of the paper has too few samples in 3D for its 729
 class SRCNN(nn.Module):
     """Patch extraction, non-linear mapping, reconstruction: y = x - conv5(relu(conv1(relu(conv5(x, level))))).
 
-    [Dong 2014, ECCV 8692:184; Dong 2016, IEEE TPAMI 38:295]. The noise level is a second input channel, the output a
-    residual; what is left of the paper is the three layers and their widths (n and n / 2).
+    [Dong 2014, ECCV 8692:184; Dong 2016, IEEE TPAMI 38:295]. The input is that of the U-Net, the output a residual;
+    what is left of the paper is the three layers and their widths (n and n / 2).
     """
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
         half = max(channels // 2, 1)
         first, mapping, last = _KERNELS
-        self.extract = nn.Conv3d(2, channels, first, padding=first // 2)
+        self.extract = nn.Conv3d(3, channels, first, padding=first // 2)
         widths = [channels, *[half] * depth]
         self.map = nn.ModuleList(nn.Conv3d(a, b, mapping) for a, b in pairwise(widths))
         self.reconstruct = nn.Conv3d(half, 1, last, padding=last // 2)
@@ -35,12 +42,10 @@ class SRCNN(nn.Module):
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """x, level : (n, 1, x, y, z). Returns the restored image, the same shape."""
-        h = functional.relu(
-            self.extract(torch.cat([x, GAIN * level], 1).contiguous(memory_format=torch.channels_last_3d))
-        )
+        h = functional.relu(self.extract(see(x, level)))
         for layer in self.map:
             h = functional.relu(layer(h))
-        return x - self.reconstruct(h).float()
+        return x - self.reconstruct(h).float() / GAIN
 
 
 class SRCNN3D(RestorationNetwork):
@@ -65,9 +70,9 @@ class SRCNN3D(RestorationNetwork):
         channels: int = 32,
         depth: int = 1,
         steps: int = 400,
-        batch: int = 4,
-        patch: int = 24,
-        learning_rate: float = 1e-3,
+        batch: int = 2,
+        patch: int = 32,
+        learning_rate: float = 2e-3,
         loss: str = "charbonnier",
         noise: Sequence[float] = (0.005, 0.16),
         uneven: float = 0.3,
@@ -94,5 +99,5 @@ class SRCNN3D(RestorationNetwork):
 
     @property
     def halo(self) -> int:
-        """Half of each kernel."""
-        return _KERNELS[0] // 2 + _KERNELS[2] // 2
+        """Half of each kernel, and the surroundings."""
+        return SURROUNDINGS + _KERNELS[0] // 2 + _KERNELS[2] // 2

@@ -1,4 +1,4 @@
-"""A 3D U-Net in the Haar domain: eight neighbouring voxels become eight bands at half the resolution."""
+"""A 3D U-Net, residual and told the noise level."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.restoration_network import GAIN, RestorationNetwork, channels_last, haar, start, unhaar
+from senmei.methods.restoration_network import (
+    GAIN,
+    SURROUNDINGS,
+    RestorationNetwork,
+    channels_last,
+    see,
+    start,
+)
 
 _BLOCKS = 1  # residual blocks on each side of a level
 _MIDDLE = 2  # and at the bottom
@@ -31,25 +38,25 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """y = x - f(x, level), with f a U-Net of `depth` levels between a Haar transform and its inverse.
+    """y = x - f(x, level), with f a U-Net of `depth` levels.
 
-    Level l has channels * 2^l channels; strided convolutions down, transposed ones up, skips
-    added. The bands that carry noise enter (and leave) enlarged, so that it is of unit size; the mean enters twice, as
-    it is and less its surroundings. No normalisation: tiles must equal the whole.
-    [Ronneberger 2015, MICCAI, and Cicek 2016 (3D); noise map: Zhang 2018 (FFDNet), IEEE TIP 27:4608; bands: Liu 2018
-    (MWCNN), CVPR Workshops; residual: Zhang 2017 (DnCNN), IEEE TIP 26:3142]
+    Level l has channels * 2^l channels; strided convolutions down, transposed ones up, skips added. The image enters
+    twice, as it is and less its surroundings (enlarged, so that noise is of unit size), with the noise level. No
+    normalisation: tiles must equal the whole.
+    [Ronneberger 2015, MICCAI, and Cicek 2016 (3D); noise map: Zhang 2018 (FFDNet), IEEE TIP 27:4608; residual: Zhang
+    2017 (DnCNN), IEEE TIP 26:3142; blocks: He 2016, ECCV 9908:630]
     """
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
         widths = [channels * 2**i for i in range(depth)]
-        self.first = nn.Conv3d(10, widths[0], 3, padding=1)
+        self.first = nn.Conv3d(3, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.before = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(_BLOCKS))) for w in widths[:-1])
         self.after = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(_BLOCKS))) for w in widths[:-1])
         self.middle = nn.Sequential(*(Block(widths[-1]) for _ in range(_MIDDLE)))
-        self.last = nn.Conv3d(widths[0], 8, 3, padding=1)
+        self.last = nn.Conv3d(widths[0], 1, 3, padding=1)
         start(self)
         with torch.no_grad():
             for block in self.modules():
@@ -58,12 +65,8 @@ class UNet(nn.Module):
         channels_last(self)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """x, level : (n, 1, x, y, z), sides multiples of 2^depth. Returns the restored image, the same shape."""
-        bands = haar(x)
-        mean, detail = bands[:, :1], bands[:, 1:]
-        relief = mean - functional.avg_pool3d(mean, 3, stride=1, padding=1, count_include_pad=False)
-        seen = torch.cat([mean, GAIN * relief, GAIN * detail, GAIN * functional.avg_pool3d(level, 2)], 1)
-        h = self.first(seen.contiguous(memory_format=torch.channels_last_3d))
+        """x, level : (n, 1, x, y, z), sides multiples of 2^(depth - 1). Returns the restored image, the same shape."""
+        h = self.first(see(x, level))
         skips = []
         for before, down in zip(self.before, self.down, strict=True):
             h = before(h)
@@ -71,19 +74,19 @@ class UNet(nn.Module):
             h = down(h)
         h = self.middle(h)
         for after, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = after(up(h) + skips.pop())
-        return x - unhaar(self.last(functional.leaky_relu(h, _LEAK)).float()) / GAIN
+            h = after(up(h).add_(skips.pop()))
+        return x - self.last(functional.leaky_relu(h, _LEAK)).float() / GAIN
 
 
 class UNet3D(RestorationNetwork):
     """3D U-Net, residual and noise-level aware (see `UNet` and, for the settings, `RestorationNetwork`).
 
-    channels : at half resolution. depth : number of levels, the first at half resolution.
+    channels : at full resolution, twice as many at each further level. depth : number of levels.
     """
 
     title: ClassVar[str] = "3D U-Net"
     sentence: ClassVar[str] = (
-        "A three-dimensional residual U-Net ({settings[depth]} levels, {settings[channels]} channels at half "
+        "A three-dimensional residual U-Net ({settings[depth]} levels, {settings[channels]} channels at full "
         "resolution, {card[parameters]} weights) was told the noise level of each image and trained for "
         "{settings[steps]} steps on patches of {settings[patch]} voxels a side, with Rician noise drawn anew in every "
         "step."
@@ -97,19 +100,19 @@ class UNet3D(RestorationNetwork):
 
     def __init__(
         self,
-        channels: int = 48,
-        depth: int = 2,
+        channels: int = 16,
+        depth: int = 3,
         steps: int = 400,
-        batch: int = 4,
+        batch: int = 2,
         patch: int = 32,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         loss: str = "charbonnier",
         noise: Sequence[float] = (0.005, 0.16),
         uneven: float = 0.3,
         looks: bool = True,
         varying: bool = True,
         precision: str = "auto",
-        tile: int = 200,
+        tile: int = 160,
         flips: bool = False,
     ) -> None:
         super().__init__(
@@ -124,14 +127,14 @@ class UNet3D(RestorationNetwork):
 
     @property
     def align(self) -> int:
-        """2^depth voxels."""
-        return 2**self.depth
+        """2^(depth - 1) voxels."""
+        return 2 ** (self.depth - 1)
 
     @property
     def halo(self) -> int:
         """Sum over the convolutions of their reach at their own resolution, up to the lattice."""
-        reach = 3 * 2  # the surroundings, the first and the last
+        reach = SURROUNDINGS + 2  # the first and the last
         for level in range(self.depth - 1):
-            reach += 2 * 2**level * 2 * 2 * _BLOCKS
-        reach += 2 * 2 ** (self.depth - 1) * 2 * _MIDDLE
+            reach += 2**level * 2 * 2 * _BLOCKS
+        reach += 2 ** (self.depth - 1) * 2 * _MIDDLE
         return -(-(reach + self.align) // self.align) * self.align

@@ -17,7 +17,10 @@ from torch import nn
 from senmei.core.errors import ConfigError, nearest
 from senmei.core.method import FitContext
 from senmei.io.atomic import atomic_path
+from senmei.training.muon import Muon
 
+_INNER = 4  # channels in and out: convolutions of fewer are first or last ones
+_MUON_RATE = 10.0  # orthogonal updates are of unit size
 PRECISIONS = ("auto", "float32", "bf16")
 
 
@@ -49,35 +52,49 @@ class Schedule:
 
 
 class Player:
-    """A network with its optimiser; `rate` is relative to the schedule's."""
+    """A network with its optimisers: Muon for inner convolutions, AdamW for the rest.
+
+    `rate` is relative to the schedule's, which is AdamW's; Muon's is ten times that.
+    """
 
     def __init__(self, network: nn.Module, schedule: Schedule, rate: float = 1.0) -> None:
-        self.network, self.relative, self.clip = network, rate, schedule.clip
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.decay
-        )
+        self.network, self.clip = network, schedule.clip
+        inner = [p for p in network.parameters() if p.ndim > 2 and min(p.shape[:2]) >= _INNER]
+        known = {id(p) for p in inner}
+        outer = [p for p in network.parameters() if id(p) not in known]
+        adam = torch.optim.AdamW(outer, lr=schedule.learning_rate, weight_decay=schedule.decay)
+        self.optimisers: list[tuple[torch.optim.Optimizer, float]] = [(adam, rate)]
+        if inner:
+            self.optimisers.append((Muon(inner, lr=_MUON_RATE * schedule.learning_rate), _MUON_RATE * rate))
 
     def set_rate(self, rate: float) -> None:
         """Learning rate from now on."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * self.relative
+        for optimiser, relative in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * relative
 
     def descend(self, loss: torch.Tensor) -> None:
         """One optimiser step down a loss. Steps whose gradient is not finite are left out."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser, _ in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         if torch.isfinite(norm):
-            self.optimiser.step()
+            for optimiser, _ in self.optimisers:
+                optimiser.step()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {
+            "network": self.network.state_dict(),
+            "optimisers": [o.state_dict() for o, _ in self.optimisers],
+        }
 
     def take(self, state: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for (optimiser, _), saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
 
 def train(

@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 import torch
 
+_LEAST = 4  # lattice cells of an axis: less is smaller than kernels
+
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -27,12 +29,12 @@ def apply_tiled(
     `halo` voxels away, on a lattice of `align` voxels. image, level : (x, y, z) float32, any size.
     Returns (x, y, z) float32.
 
-    The volume is mirrored to a multiple of `align`. Tiles begin on the lattice and overlap their neighbours by the
-    halo, whose result is thrown away; at the volume's faces they end with the volume, where the network's own
+    The volume is mirrored to a multiple of `align`, four at least. Tiles begin on the lattice and overlap their
+    neighbours by the halo, whose result is thrown away; at the volume's faces they end with the volume, where the network's own
     padding is what it is for the whole. So the result does not depend on `tile`, but for rounding.
     """
     shape = image.shape
-    padding = [(0, -n % align) for n in shape]
+    padding = [(0, max(-n % align, _LEAST * align - n)) for n in shape]
     if any(after for _, after in padding):
         image, level = (np.pad(a, padding, mode="symmetric") for a in (image, level))
     size = image.shape
