@@ -5,12 +5,19 @@ LEARNED_MB = 4000
 
 def shard_rows(wildcards):
     """The scan rows that a job works on, as one line."""
+    listing(wildcards.study, wildcards.cohort)
     return frozen(plan[wildcards.study].shard_rows(wildcards.cohort, wildcards.shard))
 
 
 def cohort_settings(wildcards):
     """A cohort's settings as one line."""
     return frozen(plan[wildcards.study].cohorts[wildcards.cohort])
+
+
+def training_rows(wildcards):
+    """Hash of the scan rows that fitting a method may see."""
+    training_listings(wildcards)
+    return plan[wildcards.study].training_hash(wildcards.method)
 
 
 def scan_settings(wildcards):

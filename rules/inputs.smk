@@ -34,12 +34,17 @@ def every(kind):
     return lambda wildcards: [path for study in plan.studies for path in study_tables(study, kind)]
 
 
-def training_inputs(wildcards):
-    """Prepared manifests that a method may learn from."""
-    study = plan[wildcards.study]
-    for cohort, settings in study.cohorts.items():
+def training_listings(wildcards):
+    """Wait until the cohorts to train on have been listed."""
+    for cohort, settings in plan[wildcards.study].cohorts.items():
         if settings["use"] == "train":
             listing(wildcards.study, cohort)
+
+
+def training_inputs(wildcards):
+    """Prepared manifests that a method may learn from."""
+    training_listings(wildcards)
+    study = plan[wildcards.study]
     shards = study.training_shards(wildcards.method)
     return [
         f"<results>/{study.name}/prepared/{cohort}/{group}/{shard}.tsv" for cohort, group, shard in shards

@@ -21,7 +21,7 @@ rule train:
         code=lambda wildcards: plan[wildcards.study].code(
             "train", plan[wildcards.study].method_module(wildcards.method)
         ),
-        rows=lambda wildcards: plan[wildcards.study].training_hash(wildcards.method),
+        rows=training_rows,
         seed=study_seed,
         method=lambda wildcards: frozen(plan[wildcards.study].method(wildcards.method)),
     threads: worker_threads
