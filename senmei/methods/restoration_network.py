@@ -221,15 +221,22 @@ class RestorationNetwork(Method):
         return volume.like(self.restore(self._network, data, sigma, white_matter_level(data), self._device))
 
     def restore(
-        self, network: nn.Module, data: np.ndarray, sigma: float | np.ndarray, white: float, device: str
+        self,
+        network: nn.Module,
+        data: np.ndarray,
+        sigma: float | np.ndarray,
+        white: float,
+        device: str,
+        within: np.ndarray | None = None,
     ) -> np.ndarray:
         """(x, y, z) float32 array restored by a network; noise sigma (number or map) and white matter in its units.
 
-        What surrounds the image with exact zeros, farther away than the network sees, stays zero.
+        What surrounds the image with exact zeros, farther away than the network sees, stays zero. within : mask of
+        what is wanted; only the box around it (and what the network sees beyond) is looked at, the rest is zero.
         """
         level = np.broadcast_to(np.asarray(sigma, np.float32) / np.float32(white), data.shape)
-        image, box = _cropped(data / np.float32(white), self.halo)
-        level = level[box]
+        _, box = _cropped(data if within is None else within, self.halo)
+        image, level = data[box] / np.float32(white), level[box]
 
         def run(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
             with mixed_precision(self.precision, device):

@@ -184,13 +184,19 @@ def run(volume, tmp_path=None, stop_after=None, key="k", steps=12, validate=True
         return -10 * float((net(data.noisy, data.level) - data.clean).square().mean().log10())
 
     lines = [] if log is None else log
-    context = FitContext(checkpoint=None if tmp_path is None else tmp_path / "checkpoint.pt", log=lines.append)
-    kept = train({"net": player}, update, judge if validate else None, schedule, context, key, stop_after=stop_after)
+    context = FitContext(
+        checkpoint=None if tmp_path is None else tmp_path / "checkpoint.pt", log=lines.append
+    )
+    kept = train(
+        {"net": player}, update, judge if validate else None, schedule, context, key, stop_after=stop_after
+    )
     return kept, context
 
 
 def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("stops", [(5,), (1, 4, 2)])
