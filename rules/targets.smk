@@ -51,6 +51,7 @@ rule analysed:
 for _study in plan.studies.values():
 
     rule:
+        """The page of this study alone, and all that it needs."""
         name:
             _study.name
         input:

@@ -46,8 +46,13 @@ def check_table(kind: str, rows: Sequence[Row], where: object) -> None:
     for name, column in columns.items():
         if rows and column.get("required") and name not in present:
             others = [key for key in present if key not in columns]
-            fix = nearly(name, others, "is '{}' meant? Then rename it") or f"add the column: {column['description']}"
-            raise _error(kind, where, f"it has no column '{name}'; its columns are: {', '.join(present)}", fix)
+            fix = (
+                nearly(name, others, "is '{}' meant? Then rename it")
+                or f"add the column: {column['description']}"
+            )
+            raise _error(
+                kind, where, f"it has no column '{name}'; its columns are: {', '.join(present)}", fix
+            )
         seen: dict[Any, int] = {}
         for line, row in enumerate(rows, start=2):
             value = row.get(name)
@@ -56,9 +61,13 @@ def check_table(kind: str, rows: Sequence[Row], where: object) -> None:
                     raise _error(kind, where, f"line {line} has no '{name}'", column["description"])
                 continue
             if wrong := _wrong(value, column):
-                raise _error(kind, where, f"line {line}: '{name}' is '{value}', not {wrong}", column["description"])
+                raise _error(
+                    kind, where, f"line {line}: '{name}' is '{value}', not {wrong}", column["description"]
+                )
             if column.get("unique") and seen.setdefault(value, line) != line:
-                raise _error(kind, where, f"lines {seen[value]} and {line} are both '{value}'", "keep one of them")
+                raise _error(
+                    kind, where, f"lines {seen[value]} and {line} are both '{value}'", "keep one of them"
+                )
 
 
 def _wrong(value: Any, column: Mapping[str, Any]) -> str | None:

@@ -87,7 +87,9 @@ def test_merging() -> None:
 
 
 def test_null_removes() -> None:
-    found = study(methods={"nlm3d": None, "never_there": None}, analyses={"tissues": None}, measures={"ssim": None})
+    found = study(
+        methods={"nlm3d": None, "never_there": None}, analyses={"tissues": None}, measures={"ssim": None}
+    )
     assert "nlm3d" not in found["methods"]
     assert "never_there" not in found["methods"]
     assert found["analyses"] == {}
@@ -96,14 +98,20 @@ def test_null_removes() -> None:
 
 
 def test_a_study_left_out_and_a_study_under_another_name() -> None:
-    config = shipped(studies={"mri_denoise": {"enabled": False}, "again": {"use": "mri_denoise", "preset": "tiny"}})
+    config = shipped(
+        studies={"mri_denoise": {"enabled": False}, "again": {"use": "mri_denoise", "preset": "tiny"}}
+    )
     assert list(resolve(config, ROOT)["studies"]) == ["again"]
 
 
 TYPOS = [
     ({"cohort": {}}, "studies.mri_denoise.cohort", "cohorts"),
     ({"cohorts": {"phantoms": {"subjets": 5}}}, "studies.mri_denoise.cohorts.phantoms.subjets", "subjects"),
-    ({"cohorts": {"phantoms": {"split": {"trian": 1}}}}, "studies.mri_denoise.cohorts.phantoms.split.trian", "train"),
+    (
+        {"cohorts": {"phantoms": {"split": {"trian": 1}}}},
+        "studies.mri_denoise.cohorts.phantoms.split.trian",
+        "train",
+    ),
     ({"degradation": {"ricain": {}}}, "studies.mri_denoise.degradation.ricain", "rician"),
     ({"degradation": {"grappa": {"coil": 8}}}, "studies.mri_denoise.degradation.grappa.coil", "coils"),
     ({"methods": {"gaussian": {"fwhm": 3}}}, "studies.mri_denoise.methods.gaussian.fwhm", "fwhm_mm"),
@@ -114,7 +122,11 @@ TYPOS = [
     ({"measures": {"psnr": {"us": "psnr"}}}, "studies.mri_denoise.measures.psnr.us", "use"),
     ({"report": {"titel": "x"}}, "studies.mri_denoise.report.titel", "title"),
     ({"preset": "timy"}, "studies.mri_denoise.preset", "tiny"),
-    ({"cohorts": {"phantoms": {"source": "simulat"}}}, "studies.mri_denoise.cohorts.phantoms.source", "simulate"),
+    (
+        {"cohorts": {"phantoms": {"source": "simulat"}}},
+        "studies.mri_denoise.cohorts.phantoms.source",
+        "simulate",
+    ),
 ]
 
 
@@ -127,7 +139,11 @@ def test_a_typo_names_key_path_and_nearest_key(overlay: dict[str, Any], where: s
 
 
 def test_typos_at_the_top() -> None:
-    for wrong, near in (({"preste": "tiny"}, "preset"), ({"studes": {}}, "studies"), ({"devise": "cpu"}, "device")):
+    for wrong, near in (
+        ({"preste": "tiny"}, "preset"),
+        ({"studes": {}}, "studies"),
+        ({"devise": "cpu"}, "device"),
+    ):
         with pytest.raises(ConfigError) as caught:
             resolve(shipped(**wrong), ROOT)
         assert caught.value.where == f"config.{next(iter(wrong))}"
@@ -143,7 +159,11 @@ WRONG = [
     ({"cohorts": {"phantoms": {"voxel_mm": "2mm"}}}, "cohorts.phantoms.voxel_mm", "not of type 'number'"),
     ({"cohorts": {"phantoms": {"subjects": 0}}}, "cohorts.phantoms.subjects", "minimum of 1"),
     ({"cohorts": {"phantoms": {"subjects": 2.5}}}, "cohorts.phantoms.subjects", "not of type 'integer'"),
-    ({"cohorts": {"../x": {"use": "test", "source": "bids", "path": "/"}}}, "cohorts", "'../x' does not match"),
+    (
+        {"cohorts": {"../x": {"use": "test", "source": "bids", "path": "/"}}},
+        "cohorts",
+        "'../x' does not match",
+    ),
     ({"methods": {"gaussian": {"fwhm_mm": -3}}}, "methods.gaussian.fwhm_mm", "-3 is less than or equal to"),
     ({"methods": {"nlm3d": {"rician": "yes"}}}, "methods.nlm3d.rician", "not of type 'boolean'"),
     ({"degradation": {"rician": {"noise": [900]}}}, "degradation.rician.noise.0", "maximum of 50"),
@@ -183,12 +203,18 @@ PARSE_TIME = [
     ({"measures": {"pnsr": {}}}, "measures.pnsr", "did you mean 'psnr'?"),
     ({"methods": {"m": {"use": "no.such:Method"}}}, "methods.m", "check the spelling of `use:`"),
     ({"methods": {"gaussian": {"target": "refrence"}}}, "methods.gaussian", "choose another method"),
-    ({"analyses": {"tissues": {"cohorts": ["phantom"]}}}, "analyses.tissues.cohorts", "did you mean 'phantoms'?"),
+    (
+        {"analyses": {"tissues": {"cohorts": ["phantom"]}}},
+        "analyses.tissues.cohorts",
+        "did you mean 'phantoms'?",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("overlay", "where", "fix"), PARSE_TIME, ids=[where for _, where, _ in PARSE_TIME])
-def test_what_no_job_could_do_stops_the_plan(overlay: dict[str, Any], where: str, fix: str, tmp_path: Path) -> None:
+def test_what_no_job_could_do_stops_the_plan(
+    overlay: dict[str, Any], where: str, fix: str, tmp_path: Path
+) -> None:
     config = resolve(shipped(preset="tiny", studies={"mri_denoise": overlay}), ROOT)
     with pytest.raises(ConfigError) as caught:
         Plan(config, tmp_path)

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from senmei.core.errors import ConfigError
-from senmei.core.fingerprint import class_constants, dependencies, fingerprint, forget, measure_requires, source
+from senmei.core.fingerprint import (
+    class_constants,
+    dependencies,
+    fingerprint,
+    forget,
+    measure_requires,
+    source,
+)
 
 Write = Callable[..., None]
 
@@ -40,7 +47,9 @@ BASE = "import numpy as np\n\ndef f(x):\n    return x + 1\n"
 def test_comments_docstrings_and_layout_change_nothing(lab: Write) -> None:
     lab(a=BASE)
     before = fingerprint("lab_under_test.a")
-    lab(a='"""A module."""\nimport numpy as np\n\n\ndef f(x):  # why\n    """Adds."""\n    return (x\n        + 1)\n')
+    lab(
+        a='"""A module."""\nimport numpy as np\n\n\ndef f(x):  # why\n    """Adds."""\n    return (x\n        + 1)\n'
+    )
     assert fingerprint("lab_under_test.a") == before
     lab(a=BASE.replace("+ 1", "+ 2"))
     assert fingerprint("lab_under_test.a") != before

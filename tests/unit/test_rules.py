@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "rules").glob("*.smk"))
-ORDER = ["docstring", "input", "output", "log", "benchmark", "params", "threads", "resources", "conda", "script"]
+ORDER = [
+    "docstring",
+    "input",
+    "output",
+    "log",
+    "benchmark",
+    "params",
+    "threads",
+    "resources",
+    "conda",
+    "script",
+]
 BETWEEN = {"wildcard_constraints": "params"}  # where a rule has it, it follows the other
 FIRST = {"simulate_cohort", "list_cohort"}  # made of the configuration alone: no input
 
@@ -36,7 +47,9 @@ WORK = {name: parts for name, (file, parts) in ALL.items() if file.name != "targ
 
 
 def test_the_rules_are_found() -> None:
-    expected = "simulate_cohort list_cohort ingest prepare train restore measure analyse analyse_cohort collect"
+    expected = (
+        "simulate_cohort list_cohort ingest prepare train restore measure analyse analyse_cohort collect"
+    )
     assert set(WORK) == {*expected.split(), "report_study", "report_run"}
 
 
@@ -63,7 +76,9 @@ def test_a_rules_script_is_of_its_name_and_short(name: str) -> None:
     tree = ast.parse(text)
     assert ast.get_docstring(tree)
     assert sum(isinstance(node, ast.With) for node in tree.body) == 1
-    assert not any(isinstance(node, ast.For | ast.While | ast.If | ast.FunctionDef) for node in ast.walk(tree))
+    assert not any(
+        isinstance(node, ast.For | ast.While | ast.If | ast.FunctionDef) for node in ast.walk(tree)
+    )
     assert "with job(snakemake) as j:" in text
 
 

@@ -33,7 +33,9 @@ class Stage:
         self.made: list[str] = []
         self.lines: list[str] = []
 
-    def run(self, produce: Callable[[Any], Made] | None = None, code: str = "c1", strict: bool = False) -> list[dict]:
+    def run(
+        self, produce: Callable[[Any], Made] | None = None, code: str = "c1", strict: bool = False
+    ) -> list[dict]:
         def default(scan: dict) -> Made:
             return Made(roles={"input": volume(scan["noise"])}, columns={"data_range": 2.5})
 
@@ -81,7 +83,9 @@ def test_one_failure_keeps_the_others(stage: Stage) -> None:
     rows = stage.run(failing)
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
     assert rows[1]["error"] == "It broke [x.nii]: old age. Fix: buy another"
-    assert any("FAILED" in line and "Traceback" in line for line in stage.lines), "the traceback is in the log"
+    assert any("FAILED" in line and "Traceback" in line for line in stage.lines), (
+        "the traceback is in the log"
+    )
     with pytest.raises(Blocked, match="It broke"):
         Manifest(stage.manifest).roles("sub-02")
 

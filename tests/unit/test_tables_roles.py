@@ -23,8 +23,24 @@ from senmei.io.tables import format_value, parse_value, read_tsv, write_tsv
 
 def test_round_trip(tmp_path: Path) -> None:
     rows = [
-        {"scan": "sub-01", "noise": 9.5, "n": 3, "id": "007", "gone": None, "said": 'a "quoted" word', "e": 1e-7},
-        {"scan": "sub-02", "noise": -1.25, "n": -4, "id": "1e5", "gone": "x", "said": "Zoë <script>", "e": 1e20},
+        {
+            "scan": "sub-01",
+            "noise": 9.5,
+            "n": 3,
+            "id": "007",
+            "gone": None,
+            "said": 'a "quoted" word',
+            "e": 1e-7,
+        },
+        {
+            "scan": "sub-02",
+            "noise": -1.25,
+            "n": -4,
+            "id": "1e5",
+            "gone": "x",
+            "said": "Zoë <script>",
+            "e": 1e20,
+        },
     ]
     write_tsv(tmp_path / "t.tsv", rows, ("id", "scan"))
     assert read_tsv(tmp_path / "t.tsv") == rows
@@ -34,8 +50,23 @@ def test_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("007", "007"), ("7", 7), ("-7", -7), ("0.5", 0.5), ("n/a", None), ("", None), ("1e-05", 1e-5), ("1.5", 1.5)]
-    + [("12e34", "12e34"), ("1e5", "1e5"), ("nan", "nan"), ("inf", "inf"), ("1_000", "1_000"), ("٣", "٣"), (" 1", " 1")],
+    [
+        ("007", "007"),
+        ("7", 7),
+        ("-7", -7),
+        ("0.5", 0.5),
+        ("n/a", None),
+        ("", None),
+        ("1e-05", 1e-5),
+        ("1.5", 1.5),
+        ("12e34", "12e34"),
+        ("1e5", "1e5"),
+        ("nan", "nan"),
+        ("inf", "inf"),
+        ("1_000", "1_000"),
+        ("٣", "٣"),
+        (" 1", " 1"),
+    ],
 )
 def test_what_a_cell_means(text: str, value: Any) -> None:
     assert parse_value(text) == value
@@ -72,7 +103,10 @@ def test_whatever_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, r
 def test_tables_of_others(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes("\ufeffparticipant_id\tage\r\nsub-01\t30\r\n\r\nsub-02\tn/a\r\n".encode())
-    assert read_tsv(path) == [{"participant_id": "sub-01", "age": 30}, {"participant_id": "sub-02", "age": None}]
+    assert read_tsv(path) == [
+        {"participant_id": "sub-01", "age": 30},
+        {"participant_id": "sub-02", "age": None},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +143,9 @@ def test_every_column_is_described() -> None:
         assert table["description"], kind
         for name, column in table["columns"].items():
             assert len(column["description"]) > 4, f"{kind}.{name}"
-            assert column.keys() <= {"description", "type", "values", "pattern", "required", "unique"}, f"{kind}.{name}"
+            assert column.keys() <= {"description", "type", "values", "pattern", "required", "unique"}, (
+                f"{kind}.{name}"
+            )
             assert column.get("type", "text") in ("text", "number", "count")
 
 
@@ -134,13 +170,36 @@ def test_sound_tables_pass() -> None:
         ("scans", [{**SCAN, "shard": None}], "line 2 has no 'shard'", "Shard"),
         ("scans", [{**SCAN, "repeat": 1.5}], "'repeat' is '1.5', not a whole number", "count"),
         ("scans", [{**SCAN, "scan": "../x"}], "'scan' is '../x', not of the form", "BIDS stem"),
-        ("scans", [{k if k != "subject" else "subjcet": v for k, v in SCAN.items()}], "no column 'subject'", "'subjcet' meant"),
+        (
+            "scans",
+            [{k if k != "subject" else "subjcet": v for k, v in SCAN.items()}],
+            "no column 'subject'",
+            "'subjcet' meant",
+        ),
         ("participants", [{"subject": "sub-<script>"}], "not of the form", "letters and digits"),
-        ("split", [{"subject": "sub-01", "split": "test", "splitt": 1}], "unknown column 'splitt'", "did you mean 'split'?"),
-        ("measures", [{"study": "s", "cohort": "c", "method": "m", "split": "test", "measure": "psnr", "value": "inf"}],
-         "'value' is 'inf', not a finite number", "unit"),
+        (
+            "split",
+            [{"subject": "sub-01", "split": "test", "splitt": 1}],
+            "unknown column 'splitt'",
+            "did you mean 'split'?",
+        ),
+        (
+            "measures",
+            [
+                {
+                    "study": "s",
+                    "cohort": "c",
+                    "method": "m",
+                    "split": "test",
+                    "measure": "psnr",
+                    "value": "inf",
+                }
+            ],
+            "'value' is 'inf', not a finite number",
+            "unit",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_unsound_table_says_where_and_how(kind: str, rows: list[dict], why: str, fix: str) -> None:
     with pytest.raises(DataError, match=f"Cannot use this {kind} table") as caught:
         check_table(kind, rows, "the.tsv")
@@ -171,7 +230,9 @@ def test_a_mistyped_participants_table(tmp_path: Path) -> None:
     participants, images, status = list_bids(root)
     assert len(images) == 2
     assert participants[0] == {"subject": "sub-01", "gruop": "a"}
-    assert [row["error"] for row in status] == ["participants.tsv has a column 'gruop': did you mean 'group'?"]
+    assert [row["error"] for row in status] == [
+        "participants.tsv has a column 'gruop': did you mean 'group'?"
+    ]
     assert status[0]["status"] == "remark"
 
 
@@ -205,11 +266,15 @@ def test_volumes_arrays_and_rows_come_back(tmp_path: Path) -> None:
     assert load_role(path) == row
 
 
-@pytest.mark.parametrize("value", [VOLUME, np.arange(12.0).reshape(3, 4), {"b": 1, "a": 2}], ids=["nii", "h5", "json"])
+@pytest.mark.parametrize(
+    "value", [VOLUME, np.arange(12.0).reshape(3, 4), {"b": 1, "a": 2}], ids=["nii", "h5", "json"]
+)
 def test_the_same_value_gives_the_same_bytes(tmp_path: Path, value: Any) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-    assert sha256(save_role(tmp_path / "one" / "x", value)) == sha256(save_role(tmp_path / "two" / "x", value))
+    assert sha256(save_role(tmp_path / "one" / "x", value)) == sha256(
+        save_role(tmp_path / "two" / "x", value)
+    )
 
 
 def test_a_damaged_or_missing_file_is_never_used(tmp_path: Path) -> None:

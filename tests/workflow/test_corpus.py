@@ -143,7 +143,13 @@ def test_strict_stops_and_names_the_file(dataset: Path, tmp_path: Path) -> None:
     assert "names another subject" in text
 
 
-WHOLE = ["no subjects", "another suffix", "no such folder", "participants without ids", "ragged participants.tsv"]
+WHOLE = [
+    "no subjects",
+    "another suffix",
+    "no such folder",
+    "participants without ids",
+    "ragged participants.tsv",
+]
 WHOLE_DICOM = ["nothing but text", "only the wrong modality"]
 
 
@@ -175,8 +181,14 @@ def test_a_folder_of_mixed_series(tmp_path: Path) -> None:
 
 
 CONFIGS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
-    ({"cohorts": {"mine": {"sufix": "T1w"}}}, ("Unknown key 'sufix'", "mine.sufix", "did you mean 'suffix'?")),
-    ({"cohorts": {"mine": {"noise": [900]}}}, ("Invalid value", "mine.noise.0", "maximum of 50", "% of white matter")),
+    (
+        {"cohorts": {"mine": {"sufix": "T1w"}}},
+        ("Unknown key 'sufix'", "mine.sufix", "did you mean 'suffix'?"),
+    ),
+    (
+        {"cohorts": {"mine": {"noise": [900]}}},
+        ("Invalid value", "mine.noise.0", "maximum of 50", "% of white matter"),
+    ),
     ({"methods": {"gaussian": {"fwhm_mm": -3}}}, ("Invalid value", "gaussian.fwhm_mm", "-3", "mm, above 0")),
     (
         {"cohorts": {"few": {"use": "train", "source": "simulate", "subjects": 2}}},

@@ -21,9 +21,13 @@ from tests.workflow.running import ROOT, planned, snakemake
 
 DATA = Path(os.environ.get("SENMEI_DATA", ROOT.parent / "shared" / "data"))
 T1 = [DATA / "t1" / name for name in ("colin27.nii.gz", "mni.nii.gz")]
-real_t1 = pytest.mark.skipif(not all(p.exists() for p in T1), reason="real scans are not here: Colin27 and MNI")
+real_t1 = pytest.mark.skipif(
+    not all(p.exists() for p in T1), reason="real scans are not here: Colin27 and MNI"
+)
 GE, SIEMENS = DATA / "dicom" / "20180918GE" / "mr_0004", DATA / "dicom" / "20180918Si"
-real_dicom = pytest.mark.skipif(not (GE.exists() and SIEMENS.exists()), reason="real scans are not here: DICOM")
+real_dicom = pytest.mark.skipif(
+    not (GE.exists() and SIEMENS.exists()), reason="real scans are not here: DICOM"
+)
 
 # The overlay of the documentation; what follows it makes the run a short one.
 OVERLAY = """
@@ -96,7 +100,9 @@ def test_real_t1_scans_by_the_documented_overlay(tmp_path: Path) -> None:
 def test_real_dicom_series_as_repeats(path: Path, series: str | None, tmp_path: Path) -> None:
     """Each volume of an EPI series of a phantom is a repeat: leave one out, against the mean of the others."""
     overlay = f"run: mine\nstudies: {{mri_denoise: {{cohorts: {{mine: {{use: test, source: dicom, path: {path}}}}}}}}}"
-    config = short(overlay, ("repeats",), suffix="bold", frames="repeats", **({"series": series} if series else {}))
+    config = short(
+        overlay, ("repeats",), suffix="bold", frames="repeats", **({"series": series} if series else {})
+    )
     snakemake(tmp_path, "-c2", "--quiet=rules", "report", config=config)
     folder = results(tmp_path) / "cohorts" / "mine"
     assert facts(tmp_path)["case"] == "repeats"
@@ -138,7 +144,14 @@ def test_uneven_sessions_runs_and_frames_and_a_subject_added(tmp_path: Path) -> 
     assert planned(tmp_path, target)["list_cohort"] == 1, "a shard by name, before anything is listed"
     snakemake(tmp_path, "-c2", "--quiet=rules", "analysed", config=config)
     scans = [row["scan"] for row in read_tsv(results(tmp_path) / "cohorts/mine/scans.tsv")]
-    assert scans == ["sub-01_ses-1", "sub-01_ses-2", "sub-02", "sub-02_run-2f1", "sub-02_run-2f2", "sub-02_run-2f3"]
+    assert scans == [
+        "sub-01_ses-1",
+        "sub-01_ses-2",
+        "sub-02",
+        "sub-02_run-2f1",
+        "sub-02_run-2f2",
+        "sub-02_run-2f3",
+    ]
     assert facts(tmp_path)["case"] == "repeats"
     assert len(by_method(tmp_path, "mse_others")["input"]) == 6
     assert planned(tmp_path, "analysed") == {}
