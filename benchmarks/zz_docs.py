@@ -9,7 +9,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# Benchmarks
 
-Made by `make bench` (or a script of `benchmarks/` and then `python benchmarks/zz_docs.py`) from `benchmarks/results/*.json`.
+Made by `make bench` (or by one script of `benchmarks/`, then `python benchmarks/zz_docs.py`) from
+`benchmarks/results/*.json`.
 Ratios are taken within one run, against a named peer, with the same mask and threads; seconds are medians.
 Machines are noisy: trust ratios, and CPU seconds before wall seconds.
 """

@@ -164,7 +164,9 @@ def validate(
             fix=f"set it: {detail.get('description', 'see config/schemas')}",
         )
     described, part = "", schema
-    for key in list(error.absolute_schema_path)[:-1]:  # of the key, where what is wrong is an item of its list
+    for key in list(error.absolute_schema_path)[
+        :-1
+    ]:  # of the key, where what is wrong is an item of its list
         part = part[key]
         described = part.get("description", described) if isinstance(part, dict) else described
     fix = described or "see config/schemas"

@@ -47,7 +47,10 @@ def load_role(path: Path | str, *, expected: str | None = None, ndim: tuple[int,
     path = Path(path)
     if not path.exists():
         raise DataError(
-            "File is missing", where=path, why="a manifest names it but it is not there", fix="re-run its stage"
+            "File is missing",
+            where=path,
+            why="a manifest names it but it is not there",
+            fix="re-run its stage",
         )
     if expected and sha256(path) != expected:
         raise DataError(

@@ -15,7 +15,9 @@ from senmei.io.atomic import write_text
 Row = dict[str, Any]
 
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]\d+)?")  # a hash such as 12e34 is none: an exponent has a sign
+_NUMBER = re.compile(
+    r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]\d+)?"
+)  # a hash such as 12e34 is none: an exponent has a sign
 
 
 def parse_value(text: str) -> Any:
@@ -35,7 +37,9 @@ def format_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.9g}"
-    text = str(value).encode("utf-8", "backslashreplace").decode()  # a file name may hold bytes that are no text
+    text = (
+        str(value).encode("utf-8", "backslashreplace").decode()
+    )  # a file name may hold bytes that are no text
     return " ".join(text.split()) if any(c in text for c in "\t\r\n\0") else text
 
 
@@ -64,10 +68,15 @@ def read_tsv(path: Path | str) -> list[Row]:
                 if not cells:
                     continue
                 if len(cells) != len(names):
-                    raise ValueError(f"line {reader.line_num} has {len(cells)} cells, the header has {len(names)}")
+                    raise ValueError(
+                        f"line {reader.line_num} has {len(cells)} cells, the header has {len(names)}"
+                    )
                 rows.append({name: parse_value(cell) for name, cell in zip(names, cells, strict=True)})
             return rows
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise DataError(
-            "Cannot read table", where=path, why=str(error), fix="a table is tab-separated UTF-8 with one header line"
+            "Cannot read table",
+            where=path,
+            why=str(error),
+            fix="a table is tab-separated UTF-8 with one header line",
         ) from error

@@ -92,7 +92,10 @@ def read_files(
         from senmei.io.bids import list_bids
 
         participants, images, status = list_bids(
-            cohort["path"], suffix=cohort["suffix"], entities=cohort.get("entities"), frames=cohort.get("frames")
+            cohort["path"],
+            suffix=cohort["suffix"],
+            entities=cohort.get("entities"),
+            frames=cohort.get("frames"),
         )
     else:
         from senmei.engines.dcm2niix import ingest_cohort
@@ -158,4 +161,6 @@ def list_cohort(
             fix="mend or remove it, or set `strict: false` to go on without",
         )
     write_cohort(folder, study, folder.name, participants, images, status, cohort, settings, shards, notes)
-    log(f"{len(images)} images of {len({i['subject'] for i in images})} subjects; {len(status)} remarks in status.tsv")
+    log(
+        f"{len(images)} images of {len({i['subject'] for i in images})} subjects; {len(status)} remarks in status.tsv"
+    )

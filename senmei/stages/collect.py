@@ -37,7 +37,9 @@ def collect_study(
     first = ("study", "cohort", "method", "scan", "subject", "split", *conditions, "measure", "value")
     write_tsv(folder / "measures.tsv", rows, first)
     status = list(_failures(folder, [*stages, *results]))
-    write_tsv(folder / "status.tsv", status, ("stage", "cohort", "method", "scan", "subject", "status", "error"))
+    write_tsv(
+        folder / "status.tsv", status, ("stage", "cohort", "method", "scan", "subject", "status", "error")
+    )
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
     methods = {card["method"]: {"family": card["family"], "title": card["title"]} for card in facts}
     summary: dict[str, Any] = {"headlines": [], "best_classical": {}}
@@ -56,7 +58,11 @@ def collect_study(
 def _place(folder: Path, path: str) -> tuple[str, str, str]:
     """(stage, cohort, method or '') of a table, from where it lies."""
     parts = Path(path).relative_to(folder).parts
-    stage = {"cohorts": "ingest" if parts[2] == "raw" else "cohort", "prepared": "prepare", "restored": "restore"}
+    stage = {
+        "cohorts": "ingest" if parts[2] == "raw" else "cohort",
+        "prepared": "prepare",
+        "restored": "restore",
+    }
     stage |= {"measured": "measure", "analysed": "analyse"}
     return stage[parts[0]], parts[1], parts[-2] if parts[0] in ("restored", "measured", "analysed") else ""
 

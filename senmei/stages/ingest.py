@@ -28,7 +28,8 @@ def ingest_shard(
 ) -> None:
     """Write the raw manifest of a shard: one row an image and role.
 
-    scans : the shard's rows of scans.tsv. Simulated images are written beside it; files of a user stay where they are and are named with their hash.
+    scans : the shard's rows of scans.tsv. Simulated images are written beside it; files of a user stay where
+    they are and are named with their hash.
     """
     images: dict[str, Row] = {}
     for row in scans:

@@ -91,7 +91,13 @@ class StudyPlan:
         settings = self.cohorts[cohort]
         participants, images = simulated_rows(self.study, settings)
         return tabulate(
-            self.study, participants, images, cohort, settings, self.settings["degradation"], self.settings["shards"]
+            self.study,
+            participants,
+            images,
+            cohort,
+            settings,
+            self.settings["degradation"],
+            self.settings["shards"],
         )
 
     @cache  # noqa: B019
@@ -126,7 +132,12 @@ class StudyPlan:
     def method(self, name: str) -> dict[str, Any]:
         """Settings of a method instance. Raises ConfigError with the nearest name."""
         if name not in self.methods:
-            raise ConfigError(f"No method '{name}'", where=self.name, why="it is not configured", fix=str(list(self.methods)))
+            raise ConfigError(
+                f"No method '{name}'",
+                where=self.name,
+                why="it is not configured",
+                fix=str(list(self.methods)),
+            )
         return self.methods[name]
 
     @cache  # noqa: B019

@@ -40,7 +40,9 @@ def prepare_shard(
         return loaded[entry["sha256"]]
 
     def columns(row: Row) -> Row:
-        extra = {k: v for entry in raw.roles(row["image"]).values() for k, v in entry.items() if k not in COLUMNS}
+        extra = {
+            k: v for entry in raw.roles(row["image"]).values() for k, v in entry.items() if k not in COLUMNS
+        }
         others = [
             image
             for image, subject in siblings.items()
@@ -52,10 +54,14 @@ def prepare_shard(
         row = columns(row)
         images = [row["image"], *row["siblings"]] if group in study.uses_siblings else [row["image"]]
         hashes = [e["sha256"] for i in images for e in raw.roles(i).values()]
-        return short_hash(code, seed, group, sorted(row.items(), key=str), sorted(map(str, degradation.items())), hashes)
+        return short_hash(
+            code, seed, group, sorted(row.items(), key=str), sorted(map(str, degradation.items())), hashes
+        )
 
     def produce(row: Row) -> Made:
-        roles, extra = study.prepare(group, columns(row), load, cohort, degradation, derive_seed(seed, "prepare"))
+        roles, extra = study.prepare(
+            group, columns(row), load, cohort, degradation, derive_seed(seed, "prepare")
+        )
         own = {k: v for k, v in row.items() if k not in (*COLUMNS, "shard", "path")}  # conditions go along
         return Made(roles=roles, columns={**own, **extra})
 

@@ -18,7 +18,9 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
     for spec in settings["analyses"].values():
         constants = class_constants(ANALYSES.place(spec["use"]))
         if constants.get("sentence"):
-            sentences.append({"text": constants["sentence"], "references": list(constants.get("references", ()))})
+            sentences.append(
+                {"text": constants["sentence"], "references": list(constants.get("references", ()))}
+            )
     report = settings["report"]
     return {
         "title": report.get("title") or study.title,

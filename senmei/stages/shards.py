@@ -116,7 +116,15 @@ def each_scan(
             else:
                 log(f"{n}/{len(scans)} {scan['scan']}: up to date")
             rows += [
-                {**base, "role": role, "status": "ok", **entry, "key": wanted, "error": None, **record["columns"]}
+                {
+                    **base,
+                    "role": role,
+                    "status": "ok",
+                    **entry,
+                    "key": wanted,
+                    "error": None,
+                    **record["columns"],
+                }
                 for role, entry in record["outputs"].items()
             ]
         except Blocked as reason:
@@ -150,7 +158,9 @@ def _check(record: Mapping[str, Any]) -> str:
 def _write(made: Made, scan: Row, key: str, folder: Path, provenance: Mapping[str, Any]) -> dict[str, Any]:
     outputs: dict[str, dict[str, str]] = {}
     for role, value in made.roles.items():
-        name = scan["scan"] if role == "restored" and not isinstance(value, dict) else f"{scan['scan']}_{role}"
+        name = (
+            scan["scan"] if role == "restored" and not isinstance(value, dict) else f"{scan['scan']}_{role}"
+        )
         path = save_role(folder / name, value)
         outputs[role] = {"path": path.name, "sha256": sha256(path)}
     for role, (path, digest) in made.files.items():

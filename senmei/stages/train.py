@@ -27,7 +27,10 @@ def make_method(use: str, options: Mapping[str, Any], name: str) -> Method:
         return cls(**options)
     except TypeError as error:
         raise ConfigError(
-            f"Method '{use}' does not take these settings", where=f"methods.{name}", why=str(error), fix="see docs/reference/methods.md"
+            f"Method '{use}' does not take these settings",
+            where=f"methods.{name}",
+            why=str(error),
+            fix="see docs/reference/methods.md",
         ) from error
 
 
@@ -40,7 +43,7 @@ def by_cohort(paths: Sequence[Path | str], up: int) -> dict[str, list[Path | str
 
 
 def gather(manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Example]:
-    """Examples of one split over several cohorts. Scans that failed earlier are left out; their cohort's report says so.
+    """Examples of one split over several cohorts; scans that failed earlier are left out, and the report says so.
 
     manifests : cohort -> prepared manifests that fitting may read.
     """
@@ -88,7 +91,10 @@ def train_method(
     method = make_method(use, options, name)
     train = gather(manifests, "train")
     validation = gather(manifests, "validation")
-    for split, examples, roles in (("train", train, method.needs), ("validation", validation, method.tunes_on)):
+    for split, examples, roles in (
+        ("train", train, method.needs),
+        ("validation", validation, method.tunes_on),
+    ):
         if roles and not examples:
             raise DataError(
                 f"No usable {split} example for method '{name}'",
@@ -105,7 +111,10 @@ def train_method(
         save_file(weights, str(temporary))
     write_tsv(outputs["history"], context.history, ("step",))
     counts = {
-        cohort: {s: sum(e.scan.get("cohort") == cohort for e in part) for s, part in (("train", train), ("validation", validation))}
+        cohort: {
+            s: sum(e.scan.get("cohort") == cohort for e in part)
+            for s, part in (("train", train), ("validation", validation))
+        }
         for cohort in manifests
     }
     card = {

@@ -45,7 +45,9 @@ class MRIDenoise(Study):
         stems = [f"{subject}_run-{r + 1}" for r in range(repeats)] if repeats > 1 else [subject]
         return [{"image": stem, "subject": subject, "repeat": r + 1} for r, stem in enumerate(stems)]
 
-    def scans(self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Row]:
+    def scans(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> list[Row]:
         """Noise is added where there is a clean image; what is noisy already is taken as it is."""
         if not _adds_noise(images, cohort):
             return [{"scan": i["image"], **i, "acquisition": "measured", "noise": None} for i in images]
@@ -56,11 +58,18 @@ class MRIDenoise(Study):
                     if kind == "grappa" and cohort.get("noise"):
                         continue
                     tag = f"{kind}{level:04.1f}".replace(".", "p")
-                    row = {"scan": with_entity(image["image"], "acq", tag), **image, "acquisition": kind, "noise": float(level)}
+                    row = {
+                        "scan": with_entity(image["image"], "acq", tag),
+                        **image,
+                        "acquisition": kind,
+                        "noise": float(level),
+                    }
                     rows.append(row)
         return rows
 
-    def simulate(self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    def simulate(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
         """Head phantom of one subject: clean T1-weighted image and exact labels, one a repeat."""
         from senmei.phantoms.subject import simulate_subject
 
@@ -119,7 +128,9 @@ class MRIDenoise(Study):
             others = [raw(name, "image") for name in scan["siblings"]]
             if not noisy_already:  # each repeat has noise of its own, as if measured
                 rows = [{**scan, "scan": f"{scan['scan']} as {s}"} for s in scan["siblings"]]
-                others = [self._degrade(o, r, settings, white, seed) for o, r in zip(others, rows, strict=True)]
+                others = [
+                    self._degrade(o, r, settings, white, seed) for o, r in zip(others, rows, strict=True)
+                ]
                 image = self._degrade(image, scan, settings, white, seed)
             return {"others": mean_of_others(image, others, register=cohort["register"])}, {
                 **columns,
@@ -136,7 +147,9 @@ class MRIDenoise(Study):
                 image, labels or mask, rng, settings["lesion"]["radius_mm"], settings["lesion"]["contrast"]
             )
         if group == "input":
-            return {"input": image if noisy_already else self._degrade(image, scan, settings, white, seed)}, columns
+            return {
+                "input": image if noisy_already else self._degrade(image, scan, settings, white, seed)
+            }, columns
         truth: dict[str, Any] = {"mask": mask}
         if not noisy_already:
             truth["reference"] = image
@@ -146,7 +159,9 @@ class MRIDenoise(Study):
             truth["lesion"] = lesion
         return truth, {**columns, "mask_of": mask_of}
 
-    def _degrade(self, image: Volume, scan: Row, settings: Mapping[str, Any], white: float, seed: int) -> Volume:
+    def _degrade(
+        self, image: Volume, scan: Row, settings: Mapping[str, Any], white: float, seed: int
+    ) -> Volume:
         rng = draw_generator(seed, "noise", scan["scan"])
         sigma = float(scan["noise"]) / 100 * white
         if scan["acquisition"] == "rician":

@@ -25,28 +25,7 @@ def test_one_shard_by_name(run: Path) -> None:
     assert (run / target).read_bytes() == before
 
 
-def test_another_subject_plans_only_its_shards(run: Path) -> None:
-    config = toy("image")
-    config["studies"]["toy_image"]["cohorts"]["toys"]["subjects"] = (
-        8  # the seventh trains nobody: see splits below
-    )
-    (run / "test.yaml").write_text(yaml.safe_dump(config))
-    splits = _splits(8)
-    new_tests = sum(split == "test" for split in splits[6:])
-    assert splits[:6] == _splits(6), "nobody moves"
-    if new_tests == 2:
-        expected = {
-            "ingest": 2,
-            "prepare": 4,
-            "restore": 4,
-            "measure": 4,
-            "measured": 1,
-            "simulate_cohort": 1,
-        }
-        assert planned(run, "measured") == expected
-
-
-def test_another_test_subject_retrains_nothing(run: Path) -> None:
+def test_another_test_subject_plans_only_its_shards(run: Path) -> None:
     count = 6
     while _splits(count + 1)[-1] != "test":
         count += 1
