@@ -78,7 +78,7 @@ class GAN3D(UNet3D):
         looks: bool = True,
         varying: bool = True,
         precision: str = "auto",
-        tile: int = 160,
+        tile: int = 208,
         flips: bool = False,
         adversarial: float = 1e-3,
         warmup: float = 0.6,

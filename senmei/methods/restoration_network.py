@@ -356,6 +356,8 @@ def start(network: nn.Module) -> None:
 
 def see(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     """What networks look at: the image, the image less the mean of its 5^3 surroundings, the level; (n, 3, x, y, z)."""
-    around = functional.pad(x, (SURROUNDINGS,) * 6, mode="replicate")
-    relief = x - functional.avg_pool3d(around, 2 * SURROUNDINGS + 1, stride=1)
+    around, width = functional.pad(x, (SURROUNDINGS,) * 6, mode="replicate"), 2 * SURROUNDINGS + 1
+    for kernel in ((width, 1, 1), (1, width, 1), (1, 1, width)):  # an axis at a time is eight times less work
+        around = functional.avg_pool3d(around, kernel, stride=1)
+    relief = x - around
     return torch.cat([x, GAIN * relief, GAIN * level], 1).contiguous(memory_format=torch.channels_last_3d)

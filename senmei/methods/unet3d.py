@@ -34,7 +34,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same shape."""
-        return x + self.two(functional.leaky_relu(self.one(functional.leaky_relu(x, _LEAK)), _LEAK))
+        return x + self.two(functional.leaky_relu_(self.one(functional.leaky_relu(x, _LEAK)), _LEAK))
 
 
 class UNet(nn.Module):
@@ -75,7 +75,7 @@ class UNet(nn.Module):
         h = self.middle(h)
         for after, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = after(up(h).add_(skips.pop()))
-        return x - self.last(functional.leaky_relu(h, _LEAK)).float() / GAIN
+        return x - self.last(functional.leaky_relu_(h, _LEAK)).float() / GAIN
 
 
 class UNet3D(RestorationNetwork):
@@ -112,7 +112,7 @@ class UNet3D(RestorationNetwork):
         looks: bool = True,
         varying: bool = True,
         precision: str = "auto",
-        tile: int = 160,
+        tile: int = 208,
         flips: bool = False,
     ) -> None:
         super().__init__(
