@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pytest
 
-ALLOWED = ("real scans", "GPU")
+ALLOWED = ("real scans", "real series", "CUDA")
 
 
 @pytest.hookimpl(wrapper=True)
