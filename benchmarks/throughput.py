@@ -26,6 +26,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 NOISE, SIDE = 0.09, 256
+MARGIN = 8  # voxels around the mask that the network is given
 
 
 def load(folder: Path | None, name: str = "unet3d"):
@@ -75,9 +76,13 @@ def main() -> None:
     noisy = apply_rician(clean, sigma, np.random.default_rng(0))
     method = load(options.model)
 
+    found = [np.flatnonzero(mask.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(max(int(i[0]) - MARGIN, 0), int(i[-1]) + 1 + MARGIN) for i in found)
+
     def ours():
-        level, white = estimate_sigma_map(noisy), white_matter_level(noisy)
-        return method.restore(method._network, noisy, level, white, "cpu", within=mask)
+        part = np.ascontiguousarray(noisy[box])
+        level, white = estimate_sigma_map(part), white_matter_level(part)
+        return method.restore(method._network, part, level, white, "cpu")
 
     def theirs():
         with warnings.catch_warnings():

@@ -227,15 +227,13 @@ class RestorationNetwork(Method):
         sigma: float | np.ndarray,
         white: float,
         device: str,
-        within: np.ndarray | None = None,
     ) -> np.ndarray:
         """(x, y, z) float32 array restored by a network; noise sigma (number or map) and white matter in its units.
 
-        What surrounds the image with exact zeros, farther away than the network sees, stays zero. within : mask of
-        what is wanted; only the box around it (and what the network sees beyond) is looked at, the rest is zero.
+        What surrounds the image with exact zeros, farther away than the network sees, stays zero.
         """
         level = np.broadcast_to(np.asarray(sigma, np.float32) / np.float32(white), data.shape)
-        _, box = _cropped(data if within is None else within, self.halo)
+        _, box = _cropped(data, self.halo)
         image, level = data[box] / np.float32(white), level[box]
 
         def run(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:

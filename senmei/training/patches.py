@@ -70,7 +70,7 @@ def draw_look(rng: np.random.Generator) -> Look:
     return Look(
         gain=float(rng.uniform(0.85, 1.15)),
         gamma=float(np.exp(0.2 * rng.standard_normal())),
-        blur=float(rng.uniform(0.4, 1.1) if rng.random() < 0.8 else 0.0),
+        blur=float(rng.uniform(0.3, 1.0) if rng.random() < 0.6 else 0.0),
         texture=float(rng.uniform(0.0, 0.04) if rng.random() < 0.5 else 0.0),
         grain=float(rng.uniform(1.3, 4.0)),
         seed=int(rng.integers(2**31)),
