@@ -99,14 +99,14 @@ def fit(args: argparse.Namespace) -> None:
             return network
 
         method.fresh = started
-    context = FitContext(seed=27, threads=args.threads, checkpoint=folder / "checkpoint.pt", log=say)
+    context = FitContext(seed=args.seed, threads=args.threads, checkpoint=folder / "checkpoint.pt", log=say)
     weights = method.fit(train, validation, context)
     save_file(dict(weights), str(folder / "weights.safetensors"))
     pd.DataFrame(context.history).to_csv(folder / "history.tsv", sep="\t", index=False)
     card = {
         "use": args.method,
         "settings": settings,
-        "seed": 27,
+        "seed": args.seed,
         "started_from": json.loads((args.start / "card.json").read_text()) if args.start else None,
         "phantoms": {"train": HEADS, "validation": HELD_OUT, "looks": LOOKS},
         "parameters": int(sum(w.size for w in weights.values())),
@@ -348,6 +348,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=27, help="of a training round")
     parser.add_argument("--start", type=Path, help="folder of the weights to begin with")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", type=Path, help="Colin27, brain-extracted, NIfTI")
