@@ -97,6 +97,8 @@ def _limit_threads(threads: int) -> None:
     ):
         os.environ[name] = str(threads)
     os.environ.setdefault("ANTS_RANDOM_SEED", "1")
+    # Threads that wait must not hold a core: on a busy machine that made two threads many times slower than one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     if "numpy" in sys.modules:
