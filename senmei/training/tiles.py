@@ -30,8 +30,8 @@ def apply_tiled(
     Returns (x, y, z) float32.
 
     The volume is mirrored to a multiple of `align`, four at least. Tiles begin on the lattice and overlap their
-    neighbours by the halo, whose result is thrown away; at the volume's faces they end with the volume, where the network's own
-    padding is what it is for the whole. So the result does not depend on `tile`, but for rounding.
+    neighbours by the halo, whose result is thrown away; at the volume's faces they end with the volume, where the
+    network's own padding is what it is for the whole. So the result does not depend on `tile`, but for rounding.
     """
     shape = image.shape
     padding = [(0, max(-n % align, _LEAST * align - n)) for n in shape]
