@@ -59,7 +59,7 @@ def learned():
     """A U-Net trained for a few seconds."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    method = UNet3D(channels=8, batch=2, patch=24, steps=110, looks=False, uneven=0.0)
+    method = UNet3D(channels=8, batch=2, patch=24, steps=150, looks=False, uneven=0.0)
     weights, context = fit(method, shape=(40, 44, 38))
     method.load(weights)
     torch.set_num_threads(before)
