@@ -27,7 +27,9 @@ class Measure:
         return self.function.__doc__
 
 
-def measure(*, requires: tuple[str, ...] = (), better: str, unit: str, title: str):
+def measure(
+    *, requires: tuple[str, ...] = (), better: str, unit: str, title: str
+) -> Callable[[Callable[[Example, Volume], float]], Measure]:
     """Declare a measure: roles it requires, direction, unit and title. The docstring holds formula and source."""
 
     def wrap(function: Callable[[Example, Volume], float]) -> Measure:
