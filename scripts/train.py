@@ -15,4 +15,5 @@ with job(snakemake) as j:  # noqa: F821
         device=j.device(),
         threads=j.threads,
         log=j.log,
+        stop=j.told_to_stop(),
     )

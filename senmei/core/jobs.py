@@ -8,13 +8,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from senmei.core.errors import SenmeiError
+from senmei.core.interruption import Interrupted, Interruption, requeue
 
 
 class Job:
@@ -30,6 +31,8 @@ class Job:
         self.rule = snakemake.rule
         self.name = " ".join([self.rule, *map(str, snakemake.wildcards)])
         self.used: dict[str, Any] = {}  # volatile facts to be recorded beside the log
+        self.interruption = Interruption()
+        self._stack = ExitStack()
         self._logger = logging.getLogger("senmei")
 
     def log(self, text: str) -> None:
@@ -40,6 +43,11 @@ class Job:
     def settings(self, name: str) -> Any:
         """A parameter that the rule passed as canonical JSON."""
         return json.loads(self.params[name])
+
+    def told_to_stop(self) -> Callable[[], bool]:
+        """From now on signals to stop are noticed, not obeyed at once: a function that says whether one has come."""
+        self._stack.enter_context(self.interruption.watch())
+        return self.interruption.requested
 
     def device(self) -> str:
         """The torch device that `device:` in the configuration leads to here; told in the log, recorded."""
@@ -67,7 +75,13 @@ def job(snakemake: Any) -> Iterator[Job]:
     this = Job(snakemake)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
-        yield this
+        with this._stack:
+            yield this
+    except Interrupted as error:
+        back = this.interruption.near_limit and requeue()
+        logging.getLogger("senmei").info("%s%s", error, "\nput back into Slurm's queue" if back else "")
+        print(f"\n{error}\n  log:   {log}\n", file=sys.stderr, flush=True)
+        sys.exit(1)
     except SenmeiError as error:
         logging.getLogger("senmei").exception("failed")
         print(f"\n{error}\n  log:   {log}\n", file=sys.stderr, flush=True)

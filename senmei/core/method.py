@@ -19,6 +19,7 @@ class FitContext:
     seed : of this method in this run. device : a torch device string. threads : cores granted.
     checkpoint : file for resuming, kept beside the weights until they are final (None: do not checkpoint).
     log : progress, a line at a time. history : rows for history.tsv.
+    stop : asked now and then; once it is true, save a checkpoint and raise `Interrupted`.
     """
 
     seed: int = 0
@@ -27,6 +28,7 @@ class FitContext:
     checkpoint: Path | None = None
     log: Callable[[str], None] = print
     history: list[dict[str, Any]] = field(default_factory=list)
+    stop: Callable[[], bool] = lambda: False
 
 
 class Method:

@@ -78,11 +78,12 @@ def train_method(
     device: str,
     threads: int,
     log: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fit a method on the training split, tune it on the validation split, and write weights, history and card.
 
     outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
-    Raises DataError when a needed split has no usable example left.
+    stop : see FitContext. Raises DataError when a needed split has no usable example left.
     """
     from safetensors.numpy import save_file
 
@@ -104,7 +105,7 @@ def train_method(
             )
     weights_path = Path(outputs["weights"])
     checkpoint = weights_path.with_name("checkpoint.pt")
-    context = FitContext(seed=seed, device=device, threads=threads, checkpoint=checkpoint, log=log)
+    context = FitContext(seed=seed, device=device, threads=threads, checkpoint=checkpoint, log=log, stop=stop)
     weights = {k: np.ascontiguousarray(v) for k, v in method.fit(train, validation, context).items()}
     weights = weights or {"nothing_to_fit": np.zeros(1, np.float32)}
     with atomic_path(weights_path) as temporary:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from senmei.core.errors import ConfigError, nearest
+from senmei.core.interruption import Interrupted
 from senmei.core.method import FitContext
 from senmei.io.atomic import atomic_path
 from senmei.training.muon import Muon
@@ -113,7 +114,8 @@ def train(
     validation images; the averaged weights with the highest are returned (without it, or with `keep_last`, the last).
     key : names the configuration, the data and the seed; a checkpoint of another key is not continued.
     stop_after : leave after this many steps of this call, checkpoint written (what a kill would do).
-    Adds rows {step, loss..., learning_rate, val_psnr} to `context.history`.
+    Adds rows {step, loss..., learning_rate, val_psnr} to `context.history`. Raises Interrupted when `context.stop()`
+    turns true before the last step, the checkpoint written.
     """
     main = next(iter(players.values()))
     average = copy.deepcopy(main.network).requires_grad_(False)
@@ -176,6 +178,14 @@ def train(
         if stop_after is not None and done - first >= stop_after:
             save(done)
             return average
+        if done < schedule.steps and context.stop():
+            save(done)
+            raise Interrupted(
+                f"Training left after step {done} of {schedule.steps}",
+                where=context.checkpoint or "this training has no checkpoint",
+                why="the job was told to stop: a time limit draws near, or it was cancelled",
+                fix="start it again: it goes on from there to the same weights; or give it more time",
+            )
         if done < schedule.steps and time.monotonic() - written > schedule.save_seconds:
             save(done)
             written = time.monotonic()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from senmei.core.errors import ConfigError
+from senmei.core.interruption import Interrupted
 from senmei.core.method import FitContext
 from senmei.training.loop import Player, Schedule, mixed_precision, train
 from senmei.training.losses import LOSSES, adversarial_loss, discriminator_loss, find_loss
@@ -165,7 +166,7 @@ class Tiny(nn.Module):
         return x - self.layer(torch.cat([x, level], 1))
 
 
-def run(volume, tmp_path=None, stop_after=None, key="k", steps=12, validate=True, log=None):
+def run(volume, tmp_path=None, stop_after=None, key="k", steps=12, validate=True, log=None, stop=None):
     """Train a tiny network; returns it and the context."""
     torch.manual_seed(0)
     network = Tiny()
@@ -187,6 +188,7 @@ def run(volume, tmp_path=None, stop_after=None, key="k", steps=12, validate=True
     context = FitContext(
         checkpoint=None if tmp_path is None else tmp_path / "checkpoint.pt", log=lines.append
     )
+    context.stop = stop or context.stop
     kept = train(
         {"net": player}, update, judge if validate else None, schedule, context, key, stop_after=stop_after
     )
@@ -209,6 +211,17 @@ def test_resumed_training_ends_with_identical_bytes(volume, tmp_path, stops):
     assert context.history == told.history
     assert [row["step"] for row in context.history] == [3, 6, 9, 12]
     assert {"loss", "learning_rate", "val_psnr"} <= set(context.history[0])
+
+
+def test_told_to_stop_saves_and_resumes_to_identical_bytes(volume, tmp_path):
+    asked = iter([False] * 3 + [True])
+    with pytest.raises(Interrupted) as caught:
+        run(volume, tmp_path, stop=lambda: next(asked))
+    assert "after step 4 of 12" in str(caught.value) and "goes on from there" in str(caught.value)
+    log = []
+    resumed, _ = run(volume, tmp_path, log=log)
+    assert any("resuming after step 4" in line for line in log)
+    assert equal(resumed, run(volume)[0])
 
 
 def test_checkpoint_of_another_training_is_not_continued(volume, tmp_path):
