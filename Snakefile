@@ -4,11 +4,9 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from senmei.analyses import ANALYSES
 from senmei.core.configuration import resolve
 from senmei.core.devices import check_policy
-from senmei.core.fingerprint import fingerprint
-from senmei.measures import MEASURES
+from senmei.core.running import refuse_orphans
 from senmei.stages.plan import Plan, frozen, tree_hash
 from senmei.stages.report import report_spec, templates_hash
 
@@ -20,6 +18,8 @@ configfile: "config/config.yaml"
 
 config = resolve(config, Path(workflow.basedir))
 check_policy(config["device"], local=workflow.executor_plugin is None or workflow.local_exec)
+if workflow.is_main_process and workflow.executor_plugin is not None and not workflow.dryrun:
+    refuse_orphans(Path.cwd())
 
 
 pathvars:

@@ -1,5 +1,9 @@
 """Short named functions that the rules share: parameters and resources, as the plan says."""
 
+from senmei.analyses import ANALYSES
+from senmei.core.fingerprint import fingerprint
+from senmei.measures import MEASURES
+
 LEARNED_MB = 4000
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from senmei.core.errors import SenmeiError
 from senmei.core.interruption import Interrupted, Interruption, requeue
+from senmei.core.running import sole_writer
 
 
 class Job:
@@ -63,7 +64,8 @@ class Job:
 def job(snakemake: Any) -> Iterator[Job]:
     """Run a script's body: log to the rule's file, keep to the threads granted, turn errors into four lines.
 
-    Beside the log, `<log>.json` keeps what is volatile (when, where, how long), so that outputs do not.
+    Beside the log, `<log>.json` keeps what is volatile (when, where, how long), so that outputs do not, and
+    `<log>.lock` is held while the body runs: a job left behind by a killed Snakemake is not run against.
     """
     log = Path(str(snakemake.log[0]))
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +77,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     this = Job(snakemake)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
-        with this._stack:
+        with this._stack, sole_writer(log.with_name(log.name + ".lock")):
             yield this
     except Interrupted as error:
         back = this.interruption.near_limit and requeue()
