@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 Scans = dict[str, dict[str, float]]  # subject -> scan -> value
 
-# What is compared between two methods: the score itself, or its distance from 1. Smaller keys are better.
+# What is compared between two methods: the score itself, or its distance from 1 or 0. Smaller keys are better.
 _SCORE: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "higher": (lambda v: v, lambda v: -v),
     "lower": (lambda v: v, lambda v: v),
     "one": (lambda v: abs(v - 1), lambda v: v),
+    "zero": (abs, lambda v: v),
 }
 
 
@@ -39,7 +40,7 @@ def summarise(
     One headline a cohort, condition, measure and method: n subjects, mean, 95 % bootstrap interval over
     subjects, and the paired difference from `versus`, the best classical method of the same cohort and condition
     (`family == "classical"`, best by the mean of that measure; null for that method itself). For measures whose
-    best value is 1 the difference is one of distances from 1, so negative is better. Measures that are no
+    best value is 1 or 0 the difference is one of distances from it, so negative is better. Measures that are no
     scores (`better == "none"`) have no difference. `best_classical`: cohort -> measure -> method, over the mean
     of its conditions. Values that are not finite are left out; n says how many subjects remain.
     """
@@ -76,6 +77,19 @@ def summarise(
                 }
             )
     return {"headlines": headlines, "best_classical": _best_of_all(scores)}
+
+
+def flag(headlines: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Headlines whose mean is farther from 0 than the limit of their measure, as `flags` of summary.json.
+
+    limits : measure -> bound, in the measure's unit. Unrestored scans (`family == "none"`) are flagged like others.
+    """
+    names = ("cohort", "condition", "method", "measure", "mean")
+    return [
+        {**{name: row[name] for name in names}, "limit": limits[row["measure"]]}
+        for row in headlines
+        if row["measure"] in limits and row["mean"] is not None and abs(row["mean"]) > limits[row["measure"]]
+    ]
 
 
 def _cells(

@@ -15,7 +15,7 @@ class Measure:
 
     function: Callable[[Example, Volume], float]
     requires: tuple[str, ...]
-    better: str  # "higher", "lower" or "one" (nearest to 1)
+    better: str  # "higher", "lower", "one" or "zero" (nearest to it)
     unit: str
     title: str
 

@@ -42,13 +42,15 @@ def collect_study(
     )
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
     methods = {card["method"]: {"family": card["family"], "title": card["title"]} for card in facts}
-    summary: dict[str, Any] = {"headlines": [], "best_classical": {}}
+    limits = limits_of(analyses)
+    summary: dict[str, Any] = {"headlines": [], "best_classical": {}, "limits": limits, "flags": []}
     if rows:
         import pandas as pd
 
-        from senmei.analyses.summary import summarise
+        from senmei.analyses.summary import flag, summarise
 
         summary |= summarise(pd.DataFrame(rows), methods, measure_facts(measures, analyses), conditions, seed)
+        summary["flags"] = flag(summary["headlines"], limits)
     failed = sum(row["status"] == "failed" for row in status)
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
     summary["primary"] = list(study.primary)
@@ -80,6 +82,16 @@ def measure_facts(measures: Mapping[str, str], analyses: Mapping[str, str]) -> d
         for name, (title, unit, better) in class_constants(ANALYSES.place(use))["MEASURES"].items():
             facts[name] = {"title": title, "unit": unit, "better": better}
     return facts
+
+
+def limits_of(analyses: Mapping[str, str]) -> dict[str, float]:
+    """measure -> bound beyond which the size of its mean is flagged, over all analyses."""
+    from senmei.analyses import ANALYSES
+
+    found: dict[str, float] = {}
+    for use in analyses.values():
+        found |= class_constants(ANALYSES.place(use)).get("LIMITS", {})
+    return found
 
 
 def _tidy(folder: Path, study: str, results: Sequence[str], conditions: Sequence[str]) -> list[Row]:

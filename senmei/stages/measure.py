@@ -12,6 +12,7 @@ from typing import Any
 from senmei.core.errors import SenmeiError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
+from senmei.io.roles import save_role
 from senmei.io.tables import Row, write_tsv
 from senmei.measures import MEASURES
 from senmei.stages.shards import Blocked, Manifest, example_of, one_line
@@ -69,13 +70,16 @@ def analyse_shard(
     strict: bool,
     log: Callable[[str], None],
 ) -> None:
-    """Write one row a scan and number of an analysis of scope 'scan'."""
+    """Write one row a scan and number of an analysis of scope 'scan', and its files, {scan}_{name}.*, beside them."""
     analysis = _analysis(use, options)
+    folder = Path(output).parent
 
     def values(example: Example, volume: Volume) -> Iterator[tuple[str, Callable[[], float]]]:
         if all(role in example for role in analysis.requires):
             for name, value in analysis.run(example, volume).items():
                 yield name, partial(float, value)
+            for name, value in analysis.files(example, volume).items():
+                save_role(folder / f"{example.scan['scan']}_{name}", value)
 
     _write(scans, restored, prepared, output, values, strict=strict, log=log)
 
