@@ -6,14 +6,14 @@ import errno
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from senmei.core.errors import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _fsync(path: Path) -> None:
@@ -36,15 +36,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary sibling of `path` to write to; renamed to `path` if the block succeeds, removed if not.
 
     The sibling is hidden and keeps the suffixes of `path`, for programs that choose the format by the name.
+    Its name follows from `path`, so that what a killed process left is written over by the next, not left to gather.
     Parent folders are made. A file that stood at `path` stays as it was until the rename.
-    Raises DataError if the disk is full or the block wrote nothing; other errors pass through.
+    Raises DataError if the disk is full, the folder cannot be written to or the block wrote nothing; other errors
+    pass through.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
     # Short, so that a long name does not grow beyond the file system's 255 bytes.
     suffix = "".join(final.suffixes[-2:])[-32:]
-    temporary = final.parent / f".{uuid.uuid4().hex[:16]}.tmp{suffix}"
+    temporary = final.parent / f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}.tmp{suffix}"
     try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
         yield temporary
         if not temporary.exists():
             raise DataError(
@@ -57,16 +60,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
         _fsync(final.parent)
     except OSError as error:
-        if error.errno not in _FULL:
+        full = error.errno in _FULL
+        place = Path(error.filename) if isinstance(error.filename, str) else final
+        if not full and (
+            error.errno not in _CLOSED or not {place, place.parent} & {final.parent, *final.parents}
+        ):
             raise
         raise DataError(
             "Cannot write a file",
             where=final,
-            why=f"the disk is full ({error.strerror}); nothing was left behind",
-            fix="free some space, or choose another output folder; then run the same command again",
+            why=f"the disk is full ({error.strerror}); nothing was left behind"
+            if full
+            else f"its folder cannot be written to ({error.strerror})",
+            fix="free some space, or choose another output folder; then run the same command again"
+            if full
+            else "make the folder writable, or choose another output folder; then run the same command again",
         ) from error
     finally:
-        _remove(temporary)
+        with suppress(OSError):
+            _remove(temporary)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

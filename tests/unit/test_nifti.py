@@ -232,6 +232,33 @@ def test_no_header_breaks_the_reader(tmp_path, edits, packed, cut):
         np.testing.assert_allclose(again.affine, volume.affine, rtol=1e-4, atol=1e-3)
 
 
+def test_atomic_path_names_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EROFS, "Read-only file system", str(source))
+
+    monkeypatch.setattr("senmei.io.atomic.os.replace", refuse)
+    with pytest.raises(DataError) as caught, atomic_path(tmp_path / "x.txt") as temporary:
+        temporary.write_text("new", encoding="utf-8")
+    assert "cannot be written to (Read-only file system)" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_path_passes_on_what_is_not_about_its_folder(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "x.txt"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/source.nii")
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "x.txt") as temporary:
+        left = temporary
+        raise KeyboardInterrupt
+    left.write_text("half", encoding="utf-8")
+    with atomic_path(tmp_path / "x.txt") as temporary:
+        assert not temporary.exists()
+        temporary.write_text("whole", encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
+
+
 def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):
     path = tmp_path / "deep" / "table.tsv"
     write_text(path, "old")
