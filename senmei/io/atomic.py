@@ -62,9 +62,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         full = error.errno in _FULL
         place = Path(error.filename) if isinstance(error.filename, str) else final
-        if not full and (
-            error.errno not in _CLOSED or not {place, place.parent} & {final.parent, *final.parents}
-        ):
+        ours = place.parent == final.parent or place in final.parents
+        if not full and not (error.errno in _CLOSED and ours):
             raise
         raise DataError(
             "Cannot write a file",
