@@ -1,0 +1,1 @@
+"""Single-photon emission tomography: geometry, projection, reconstruction, scatter, counts. Arrays only."""
