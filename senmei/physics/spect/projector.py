@@ -6,7 +6,7 @@ summed (Zeng & Gullberg, IEEE TNS 1992;39:1660). Every step is a matrix; the adj
 
 - rotation: bilinear, in the (x, y) plane, a sparse matrix applied to all slices and all batch entries at once;
 - attenuation: exp(-∫mu) from the voxel's centre, i.e. half of its own mu, to the detector, per view and voxel;
-- blur: Gaussian, separable: a Toeplitz matrix along v for each plane, and along u one product that also sums planes.
+- blur: a Gaussian for each plane, made of a few shared ones (see `collimator_blur`).
 
 Values are counts: without attenuation a view holds the sum of the image, apart from what the field's edges cut off.
 """
@@ -21,16 +21,16 @@ import torch
 from scipy import sparse
 
 from senmei.core.errors import DataError
+from senmei.physics.spect.collimator_blur import CollimatorBlur
 from senmei.physics.spect.geometry import Acquisition
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-KEPT_BYTES = 2**29  # attenuation factors, or kernels, above this are computed at each use instead of kept
-_FWHM = 2 * np.sqrt(2 * np.log(2))
+KEPT_BYTES = 2**29  # attenuation factors above this are computed at each use instead of kept
 
 
-class _Gather:
+class Gather:
     """A sparse matrix (rows, columns) for `embedding_bag`: y[r] = Σ w x[c], for tables of many columns."""
 
     def __init__(self, matrix: sparse.csr_array, device: torch.device):
@@ -68,8 +68,8 @@ class Projector:
     ):
         self.acquisition, self.psf, self.device = acquisition, psf, torch.device(device)
         # Shared by every projector made by `with_attenuation`: filled as views are used.
-        self._turns: dict[int, tuple[_Gather, _Gather]] = {}
-        self._blurs: dict[float, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._turns: dict[int, tuple[Gather, Gather]] = {}
+        self._blur = CollimatorBlur(acquisition, self.device) if psf else None
         self._set_attenuation(mu)
 
     def with_attenuation(self, mu: ArrayLike | torch.Tensor | None) -> Projector:
@@ -106,22 +106,17 @@ class Projector:
         if tuple(image.shape[-3:]) != self.acquisition.shape:
             raise _unfit("the image", tuple(image.shape), self.acquisition.shape)
         n, _, nz = self.acquisition.shape
-        batch = image.shape[:-3]
-        # (x, y, batch, z): a row of the table is a column of voxels of every batch entry
-        table = image.reshape(-1, n * n, nz).transpose(0, 1).reshape(n * n, -1)
+        tables = image.reshape(-1, n * n, nz)
         chosen = self._chosen(views)
-        out = torch.empty(len(chosen), n, table.shape[1], device=self.device)
+        out = torch.empty(len(chosen), len(tables), n, nz, device=self.device)
         for i, view in enumerate(chosen):
-            planes = self._turn(view)[0](table)
-            if self.mu is not None:
-                planes.view(n * n, -1, nz).mul_(self._factor(view)[:, None])
-            if self.psf:
-                along_u, along_v = self._blur(view)
-                planes = torch.bmm(planes.view(n, -1, nz), along_v)
-                torch.mm(along_u, planes.view(n * n, -1), out=out[i])
-            else:
-                torch.sum(planes.view(n, n, -1), 0, out=out[i])
-        return out.view(len(chosen), n, -1, nz).permute(2, 1, 3, 0).reshape(*batch, n, nz, len(chosen))
+            turn, factor = self._turn(view)[0], self._factor(view)
+            for j, table in enumerate(tables):  # one at a time stays in the processor's cache
+                planes = turn(table)
+                if factor is not None:
+                    planes *= factor
+                out[i, j] = self._blur.forward(planes, view) if self._blur else planes.view(n, n, nz).sum(0)
+        return out.permute(1, 2, 3, 0).reshape(*image.shape[:-3], n, nz, len(chosen))
 
     @torch.no_grad()
     def adjoint(
@@ -133,29 +128,25 @@ class Projector:
         chosen = self._chosen(views)
         if tuple(projections.shape[-3:]) != (n, nz, len(chosen)):
             raise _unfit("the projections", tuple(projections.shape), (n, nz, len(chosen)))
-        batch = projections.shape[:-3]
-        table = projections.reshape(-1, n, nz, len(chosen)).permute(3, 1, 0, 2).reshape(len(chosen), n, -1)
-        out = torch.zeros(n * n, table.shape[2], device=self.device)
+        tables = projections.reshape(-1, n, nz, len(chosen)).permute(3, 0, 1, 2).contiguous()
+        out = torch.zeros(tables.shape[1], n * n, nz, device=self.device)
         for i, view in enumerate(chosen):
-            if self.psf:
-                along_u, along_v = self._blur(view)
-                planes = torch.mm(along_u.t(), table[i]).view(n, -1, nz)
-                planes = torch.bmm(planes, along_v.transpose(1, 2)).view(n * n, -1)
-            else:
-                planes = table[i].repeat(n, 1)
-            if self.mu is not None:
-                planes.view(n * n, -1, nz).mul_(self._factor(view)[:, None])
-            out += self._turn(view)[1](planes)
-        return out.view(n * n, -1, nz).transpose(0, 1).reshape(*batch, n, n, nz)
+            turn, factor = self._turn(view)[1], self._factor(view)
+            for j, table in enumerate(tables[i]):
+                planes = self._blur.adjoint(table, view) if self._blur else table.repeat(n, 1)
+                if factor is not None:
+                    planes *= factor
+                out[j] += turn(planes)
+        return out.reshape(*projections.shape[:-3], n, n, nz)
 
     @torch.no_grad()
     def planes(self, image: ArrayLike | torch.Tensor, view: int) -> torch.Tensor:
         """The image (…, x, y, z) turned to face a view: (…, depth, u, v), depth growing toward the detector."""
         image = torch.as_tensor(image, dtype=torch.float32, device=self.device)
         n, _, nz = self.acquisition.shape
-        table = image.reshape(-1, n * n, nz).transpose(0, 1).reshape(n * n, -1)
-        turned = self._turn(view)[0](table).view(n * n, -1, nz)
-        return turned.transpose(0, 1).reshape(*image.shape[:-3], n, n, nz)
+        turn = self._turn(view)[0]
+        turned = torch.stack([turn(table) for table in image.reshape(-1, n * n, nz)])
+        return turned.reshape(*image.shape[:-3], n, n, nz)
 
     def sensitivity(self, views: Sequence[int] | None = None) -> torch.Tensor:
         """Adjoint of ones (x, y, z): counts that one count in a voxel gives in all of these views. Kept."""
@@ -169,20 +160,21 @@ class Projector:
     def _chosen(self, views: Sequence[int] | None) -> list[int]:
         return list(range(self.acquisition.views)) if views is None else [int(v) for v in views]
 
-    def _turn(self, view: int) -> tuple[_Gather, _Gather]:
+    def _turn(self, view: int) -> tuple[Gather, Gather]:
         if view not in self._turns:
             matrix = rotation(self.acquisition, view)
             self._turns[view] = (
-                _Gather(matrix, self.device),
-                _Gather(sparse.csr_array(matrix.T), self.device),
+                Gather(matrix, self.device),
+                Gather(sparse.csr_array(matrix.T), self.device),
             )
         return self._turns[view]
 
-    def _factor(self, view: int) -> torch.Tensor:
-        """Attenuation factors (depth * u, v) of a view."""
+    def _factor(self, view: int) -> torch.Tensor | None:
+        """Attenuation factors (depth * u, v) of a view, or None."""
+        if self.mu is None:
+            return None
         if view in self._factors:
             return self._factors[view]
-        assert self.mu is not None
         n, _, nz = self.acquisition.shape
         planes = self._turn(view)[0](self.mu.reshape(n * n, nz)).view(n, n, nz)
         path = planes.flip(0).cumsum(0).flip(0) - planes / 2
@@ -190,22 +182,6 @@ class Projector:
         if factor.nbytes * self.acquisition.views <= KEPT_BYTES:
             self._factors[view] = factor
         return factor
-
-    def _blur(self, view: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Matrices (u, depth * u) and (depth, v, v) of the collimator's blur at a view's radius."""
-        radius = self.acquisition.radius_mm[view]
-        if radius in self._blurs:
-            return self._blurs[radius]
-        n, _, nz = self.acquisition.shape
-        fwhm = self.acquisition.camera.resolution_fwhm_mm(self.acquisition.plane_distances_mm(view))
-        profile = gaussian_profiles(fwhm / _FWHM / self.acquisition.voxel_mm, max(n, nz))
-        kernels = torch.from_numpy(profile).to(self.device)
-        along_u = _toeplitz(kernels, n).transpose(0, 1).reshape(n, n * n)
-        pair = along_u, _toeplitz(kernels, nz)
-        radii = len(set(self.acquisition.radius_mm))
-        if radii * sum(m.nbytes for m in pair) <= KEPT_BYTES:
-            self._blurs[radius] = pair
-        return pair
 
 
 def rotation(acquisition: Acquisition, view: int) -> sparse.csr_array:
@@ -232,31 +208,6 @@ def rotation(acquisition: Acquisition, view: int) -> sparse.csr_array:
             weights.append(weight[keep].astype(np.float32))
     entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
     return sparse.csr_array(entries, shape=(n * n, n * n))
-
-
-def gaussian_profiles(sigma: np.ndarray, size: int) -> np.ndarray:
-    """Half kernels (len(sigma), size) float32 of Gaussians of `sigma` pixels, at offsets 0, 1, …; full sum one.
-
-    Sampled Gaussians whose second moment over the samples is sigma²: the plain sampled one falls short of it below 0.6
-    pixel (a tenth of its FWHM at 0.45), which is where 6.4 mm pixels are.
-    """
-    offsets = np.arange(max(size, int(np.ceil(6 * np.max(sigma))) + 2), dtype=np.float64)
-
-    def kernels(s: np.ndarray) -> np.ndarray:
-        k = np.exp(-0.5 * (offsets / s[:, None]) ** 2)
-        k[k < 1e-7] = 0  # denormal numbers are slow, and no count is lost
-        return k / (2 * k.sum(1, keepdims=True) - k[:, :1])
-
-    trial = np.linspace(0.05, 1.5, 2000)
-    moments = np.sqrt(2 * (kernels(trial) * offsets**2).sum(1))
-    matched = np.where(sigma < 1.0, np.interp(sigma, moments, trial), sigma)
-    return kernels(np.maximum(matched, 0.05))[:, :size].astype(np.float32)
-
-
-def _toeplitz(profiles: torch.Tensor, n: int) -> torch.Tensor:
-    """Symmetric matrices (len, n, n) with the profiles' values at offset |i - j|."""
-    places = torch.arange(n, device=profiles.device)
-    return profiles[:, (places[:, None] - places[None]).abs()]
 
 
 def _unfit(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:

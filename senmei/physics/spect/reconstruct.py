@@ -10,7 +10,7 @@ from scipy import sparse
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.physics.spect.geometry import Acquisition
-from senmei.physics.spect.projector import Projector, _Gather
+from senmei.physics.spect.projector import Gather, Projector
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -117,7 +117,7 @@ def fbp(
     table = _filtered(table, filter, cutoff, order)
     weight = torch.from_numpy(_angle_weights(acquisition)).to(table)
     table = (table * weight[:, None, None, None]).reshape(views * n, -1)
-    image = _Gather(_smear(acquisition), table.device)(table)
+    image = Gather(_smear(acquisition), table.device)(table)
     return image.view(n * n, -1, nz).transpose(0, 1).reshape(*batch, n, n, nz)
 
 
