@@ -1,0 +1,73 @@
+"""Acquisitions of one scan, drawn by name: the one that was made, and the pairs that learning without truth needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from senmei.core.seeds import draw_generator
+from senmei.core.study import Row
+from senmei.physics.spect.counts import draw_counts, even_odd, thin_counts
+
+
+def acquired(
+    mean: np.ndarray,
+    scan: Row,
+    cohort: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seed: int,
+    realisation: int = 0,
+) -> np.ndarray:
+    """(part, u, v, view) int32 counts of one acquisition; its parts are gates, or two frames for `pairs: split`.
+
+    mean : expected photons (u, v, view[, phase]), those of the whole field summing to 1. The full dose is drawn by the
+    image's name and thinned to the scan's dose by the scan's, so that all groups of a scan, and all doses of an image,
+    are made of the same photons. realisation : 0 is what was acquired; others are independent of it.
+    """
+    parts = np.moveaxis(mean, 3, 0) if mean.ndim == 4 else mean[None]
+    if settings["pairs"] == "split" and len(parts) == 1:
+        parts = np.repeat(parts / 2, 2, axis=0)
+    rng = draw_generator(seed, "counts", scan["image"], realisation)
+    counts = draw_counts(parts.astype(np.float64) * float(cohort["counts"]), rng)
+    if float(scan["dose"]) < 1:
+        rng = draw_generator(seed, "dose", scan["scan"], realisation)
+        counts, _ = thin_counts(counts, float(scan["dose"]), rng)
+    return counts
+
+
+def paired(
+    mean: np.ndarray,
+    parts: np.ndarray,
+    scan: Row,
+    cohort: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two (K, u, v, view) int32 arrays; noise of [k] in one is independent of noise of [k] in the other.
+
+    With them, for each, the (K,) shares of the scan's own exposure that its acquisitions had.
+
+    independent : K acquisitions, the first of them the scan's own, each against the next.
+    thinning : K random halvings of the scan's own acquisition.
+    gated, split : its even against its odd gates, its first against its second half; both ways round (K = 2).
+    """
+    kind, wanted = settings["pairs"], int(settings["realisations"])
+    counts = parts.sum(axis=0, dtype=np.int32)
+    if kind == "independent":
+        own = [counts]
+        for k in range(1, max(2, wanted)):
+            own.append(acquired(mean, scan, cohort, settings, seed, k).sum(axis=0, dtype=np.int32))
+        noisy = np.stack(own)
+        return noisy, np.roll(noisy, -1, axis=0), np.ones(len(noisy)), np.ones(len(noisy))
+    if kind == "thinning":
+        halves = [
+            thin_counts(counts, 0.5, draw_generator(seed, "halves", scan["scan"], k)) for k in range(wanted)
+        ]
+        share = np.full(wanted, 0.5)
+        return np.stack([a for a, _ in halves]), np.stack([b for _, b in halves]), share, share
+    first, second = even_odd(parts)
+    even = len(parts[0::2]) / len(parts)
+    shares = np.array([even, 1 - even])
+    return np.stack([first, second]), np.stack([second, first]), shares, shares[::-1]

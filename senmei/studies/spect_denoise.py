@@ -1,0 +1,241 @@
+"""Myocardial-perfusion SPECT denoised without a clean image: simulated torsos, judged as a physician would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from senmei.core.cohorts import with_entity
+from senmei.core.errors import ConfigError
+from senmei.core.seeds import unit_interval
+from senmei.core.study import Row, Study
+
+
+class SPECTDenoise(Study):
+    """The emission study. Each dose is a scan of one torso; what learns sees pairs of noisy scans and nothing else."""
+
+    title = "Myocardial-perfusion SPECT denoising"
+    groups = {
+        "input": ("input", "mask"),
+        "pair": ("noisy", "repeat"),
+        "truth": ("reference", "myocardium", "labels", "segments", "heart"),
+        "projections": ("projections", "attenuation", "acquisition", "reconstruction"),
+        "projection_pair": ("noisy_projections", "repeat_projections"),
+    }
+    conditions = ("dose",)
+    primary = ("nrmse", "wall_thickness_error", "defect_recovery", "auc")
+    sentences = (
+        (
+            "Torsos with individual anatomy, uptake and perfusion defects were simulated; expected projections held "
+            "attenuation, depth-dependent collimator response and scatter (an effective-source kernel), and photon "
+            "counts were drawn from them. Lower doses are the same acquisition, thinned.",
+            (
+                "Frey EC, Tsui BMW. A new method for modeling the spatially-variant, object-dependent scatter response "
+                "function in SPECT. IEEE NSS Conf Rec 1996;2:1082-1086.",
+            ),
+        ),
+        (
+            "Images were reconstructed by ordered-subset expectation maximisation or filtered back-projection; "
+            "the reference is the same reconstruction of projections without noise. Training saw pairs of noisy "
+            "reconstructions only.",
+            (
+                "Hudson HM, Larkin RS. Accelerated image reconstruction using ordered subsets of projection data. "
+                "IEEE Trans Med Imaging 1994;13:601-609.",
+                "Lehtinen J, et al. Noise2Noise: learning image restoration without clean data. "
+                "ICML 2018;80:2965-2974.",
+            ),
+        ),
+    )
+
+    def __init__(self) -> None:
+        self._kept: dict[
+            str, Any
+        ] = {}  # of the job: its projectors, the last image's reconstruction and reference
+
+    # ---- who ----
+    def images(self, participant: Row, cohort: Mapping[str, Any]) -> list[Row]:
+        """One raw image a subject; two of the same torso, without and with a defect, for `defects: both`."""
+        subject, kind = participant["subject"], cohort["defects"]
+        if kind == "both":
+            return [
+                {"image": f"{subject}_acq-{name}", "subject": subject, "repeat": n + 1, "defect": n}
+                for n, name in enumerate(("normal", "defect"))
+            ]
+        drawn = kind == "random" and unit_interval("defect", subject) < float(cohort["defect_share"])
+        return [{"image": subject, "subject": subject, "repeat": 1, "defect": int(drawn)}]
+
+    def scans(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> list[Row]:
+        """Each dose is a scan: sub-001_acq-dose25, ..."""
+        if settings["pairs"] == "gated" and int(cohort["phases"]) < 2:
+            raise ConfigError(
+                "There are no gates to pair",
+                where="degradation.pairs: gated",
+                why=f"a cohort has `phases: {cohort['phases']}`",
+                fix="set `phases:` of the cohort to 2 or more, or `pairs:` to thinning",
+            )
+        rows = []
+        for image in images:
+            for dose in cohort.get("doses") or settings["doses"]:
+                tag = f"dose{100 * float(dose):g}".replace(".", "p")
+                rows.append({"scan": with_entity(image["image"], "acq", tag), **image, "dose": float(dose)})
+        return rows
+
+    # ---- raw ----
+    def simulate(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
+        """Torso of one subject and the photons to expect, looked at as a camera's files would be."""
+        made = self.acquire(images, cohort, seed)
+        for image, roles in made.items():
+            self.accept(image, roles, counted=False)
+        return made
+
+    def acquire(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
+        """Raw roles of one subject before anyone has looked at them."""
+        from senmei.studies.spect_patients import simulate_patient
+
+        return simulate_patient(images, cohort, seed, self._projectors())
+
+    def accept(self, image: str, roles: Mapping[str, Any], *, counted: bool) -> Row:
+        """Look at an acquisition however it came; DataError naming the image for what cannot be used."""
+        from senmei.physics.spect.checks import check_acquisition
+        from senmei.physics.spect.geometry import Acquisition
+
+        projections = roles["projections"].data
+        if projections.ndim == 4:
+            projections = projections.sum(axis=3)
+        acquisition = Acquisition.from_dict(roles["acquisition"])
+        return check_acquisition(
+            projections, acquisition, roles["attenuation"], roles["labels"], image, counted=counted
+        )
+
+    # ---- roles ----
+    def prepare(
+        self,
+        group: str,
+        scan: Row,
+        raw: Callable[[str, str], Any],
+        cohort: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        seed: int,
+    ) -> tuple[dict[str, Any], Row]:
+        """Roles of a group. All groups of a scan are made of the one acquisition that its seed draws."""
+        from senmei.physics.spect.heart_region import find_heart
+        from senmei.studies.spect_acquisitions import acquired, paired
+
+        def own(role: str) -> Any:
+            return raw(scan["image"], role)
+
+        if group == "truth":
+            return self._truth(scan, own, cohort, settings)
+        mean, attenuation = own("projections"), own("attenuation")
+        parts = acquired(mean.data, scan, cohort, settings, seed)
+        counts = parts.sum(axis=0, dtype=np.int32)
+        columns: Row = {"counts": int(counts.sum())}
+        if group == "input":
+            (image,) = self._images(counts[None], np.ones(1), scan, own, cohort, settings)
+            region = find_heart(attenuation.like(image), scan["scan"])
+            mask = attenuation.like(region.mask.astype(np.uint8))
+            return {"input": attenuation.like(image), "mask": mask}, {**columns, "scale": region.level}
+        if group == "projections":
+            return {
+                "projections": mean.like(counts),
+                "attenuation": attenuation,
+                "acquisition": own("acquisition"),
+                "reconstruction": {**settings["reconstruction"], "unit": self._unit(scan, own, cohort)},
+            }, columns
+        noisy, repeat, *shares = paired(mean.data, parts, scan, cohort, settings, seed)
+        columns["pair_counts"] = int(noisy[0].sum())
+        if group == "projection_pair":
+            return {
+                "noisy_projections": mean.like(np.moveaxis(noisy, 0, -1)),
+                "repeat_projections": mean.like(np.moveaxis(repeat, 0, -1)),
+            }, columns
+        acquisitions = np.concatenate([counts[None], noisy, repeat])
+        images = self._images(acquisitions, np.concatenate([[1.0], *shares]), scan, own, cohort, settings)
+        columns["scale"] = find_heart(attenuation.like(images[0]), scan["scan"]).level
+        k = len(noisy)
+        return {
+            "noisy": attenuation.like(np.moveaxis(images[1 : 1 + k], 0, -1)),
+            "repeat": attenuation.like(np.moveaxis(images[1 + k :], 0, -1)),
+        }, columns
+
+    def _projectors(self) -> Any:
+        from senmei.physics.spect.imaging import Projectors
+
+        if "projectors" not in self._kept:
+            self._kept["projectors"] = Projectors()
+        return self._kept["projectors"]
+
+    def _imaging(self, scan: Row, own: Callable[[str], Any], settings: Mapping[str, Any]) -> Any:
+        """The reconstruction of a raw image, kept for its next scan."""
+        from senmei.physics.spect.geometry import Acquisition
+        from senmei.physics.spect.imaging import Imaging
+
+        if self._kept.get("image") != scan["image"]:
+            acquisition, mu = Acquisition.from_dict(own("acquisition")), own("attenuation").data
+            imaging = Imaging(acquisition, mu, settings["reconstruction"], self._projectors())
+            self._kept |= {"image": scan["image"], "imaging": imaging, "reference": None}
+        return self._kept["imaging"]
+
+    def _unit(self, scan: Row, own: Callable[[str], Any], cohort: Mapping[str, Any]) -> float:
+        from senmei.physics.spect.geometry import Acquisition
+        from senmei.physics.spect.imaging import photons_of_unit_uptake
+
+        acquisition = Acquisition.from_dict(own("acquisition"))
+        return photons_of_unit_uptake(float(cohort["counts"]) * float(scan["dose"]), acquisition)
+
+    def _images(
+        self,
+        acquisitions: np.ndarray,
+        shares: np.ndarray,
+        scan: Row,
+        own: Callable[[str], Any],
+        cohort: Mapping[str, Any],
+        settings: Mapping[str, Any],
+    ) -> np.ndarray:
+        """(n, x, y, z) images of (n, u, v, view) counts, each distinct acquisition reconstructed once.
+
+        shares : of the scan's exposure that each had; all images come out in the unit of the whole one.
+        """
+        keys = [one.tobytes() for one in acquisitions]
+        first = [keys.index(key) for key in keys]
+        chosen = sorted(set(first))
+        images = self._imaging(scan, own, settings).reconstruct(acquisitions[chosen])
+        units = self._unit(scan, own, cohort) * shares[chosen]
+        images /= units.astype(np.float32)[:, None, None, None]
+        return images[[chosen.index(n) for n in first]]
+
+    def _truth(
+        self, scan: Row, own: Callable[[str], Any], cohort: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Row]:
+        """What noise took away: the same reconstruction of what the camera can expect, the same for every dose."""
+        from scipy import ndimage
+
+        labels, segments, heart = own("labels"), own("segments"), own("heart")
+        imaging = self._imaging(scan, own, settings)
+        if self._kept["reference"] is None:
+            mean = own("projections").data
+            mean = mean.sum(axis=3) if mean.ndim == 4 else mean
+            unit = self._unit({**scan, "dose": 1.0}, own, cohort)
+            self._kept["reference"] = imaging.reconstruct(mean * np.float32(cohort["counts"]), unit)
+        reference = labels.like(self._kept["reference"])
+        wall = segments.data > 0
+        cold = (heart.get("defect") or {}).get("segments", ())
+        normal = wall & ~np.isin(segments.data, list(cold))
+        level = float(np.median(reference.data[normal if normal.any() else wall]))
+        around = ndimage.binary_dilation(wall, ndimage.generate_binary_structure(3, 1))
+        roles = {
+            "reference": reference,
+            "myocardium": labels.like(around.astype(np.uint8)),
+            "labels": labels,
+            "segments": segments,
+            "heart": heart,
+        }
+        return roles, {"data_range": level}
