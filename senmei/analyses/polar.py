@@ -1,0 +1,126 @@
+"""The left ventricle unrolled: rays across its wall, polar (bull's-eye) maps and the 17 AHA segments.
+
+Segments after Cerqueira et al., Circulation 2002;105:539: 1-6 basal, 7-12 middle (60 degrees each, from anterior
+over septal and inferior to lateral), 13-16 apical (90 degrees each: anterior, septal, inferior, lateral), 17 apex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from senmei.analyses.short_axis import HeartFrame, Sampler, check_inside
+from senmei.core.volume import Volume
+
+SEGMENTS = 17
+LEVELS = ("apex", "apical", "middle", "basal")
+RINGS_PER_LEVEL = 4
+ANGLES = 48  # of 7.5 degrees: the borders at 30 and 45 degrees fall between two of them
+STEP = 0.75  # mm along a ray
+INWARD, OUTWARD = 20.0, 20.0  # mm of a ray to either side of the middle of the wall
+SEARCH = 9.0  # mm around the middle of the wall where its maximum is looked for
+TERRITORIES = {
+    "lad": (1, 2, 7, 8, 13, 14, 17),
+    "rca": (3, 4, 9, 10, 15),
+    "lcx": (5, 6, 11, 12, 16),
+}
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Values of one image along rays through the wall, perpendicular to it.
+
+    values : (rings, angles, samples), rings from apex to base. offsets : (samples,) mm from the middle of the
+    wall, negative in the cavity. segments : (rings, angles) int, the AHA segment 1..17 of each ray.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    segments: np.ndarray
+
+    @property
+    def maxima(self) -> np.ndarray:
+        """(rings, angles) largest value near the wall on each ray: the maximal count circumferential profiles."""
+        return self.values[..., np.abs(self.offsets) <= SEARCH].max(axis=-1)
+
+
+@dataclass(frozen=True)
+class PolarMap:
+    """A bull's-eye. rings : (16, 48) maximal counts, the first ring at the apex (centre of the map), the last basal.
+
+    Angle k spans 7.5 k to 7.5 (k + 1) degrees, counted from anterior (top of the map) over septal (left), inferior
+    (bottom) and lateral (right): counter-clockwise on the page. Four rings each belong to apex, apical, middle and
+    basal level, so that on a map of radius 1 the borders of the levels lie at 1/4, 1/2, 3/4.
+    segments : (17,) means of the rays in each AHA segment.
+    """
+
+    rings: np.ndarray
+    segments: np.ndarray
+
+
+def segment_at(level: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """AHA segment (1..17) of places given by level (0 apex, 1 apical, 2 middle, 3 basal) and angle in degrees."""
+    level, angle = np.asarray(level), np.asarray(angle, float)
+    sixth = ((angle + 30) // 60).astype(int) % 6
+    quarter = ((angle + 45) // 90).astype(int) % 4
+    return np.choose(level, [np.full(sixth.shape, 17), 13 + quarter, 7 + sixth, 1 + sixth])
+
+
+def ray_geometry(frame: HeartFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(points, normals, segments) of the rays: where they cross the middle of the wall, outward, and to what segment.
+
+    The middle of the wall is half an ellipsoid of revolution that ends in the basal plane. The cavity's length
+    is shared equally by the apical, middle and basal levels; what lies beyond its end is segment 17.
+    points, normals : (16, 48, 3), world mm and unit vectors. segments : (16, 48).
+    """
+    polar, equator = frame.length - frame.wall / 2, frame.radius + frame.wall / 2
+    cavity = frame.length - frame.wall
+    heights = np.array([frame.wall / 2, *(frame.wall + cavity * np.arange(4) / 3)])
+    borders = np.arccos(np.clip((frame.length - heights) / polar, -1, 1))
+    part = (np.arange(RINGS_PER_LEVEL) + 0.5) / RINGS_PER_LEVEL
+    theta = (borders[:-1, None] + np.diff(borders)[:, None] * part).ravel()[:, None]
+    angle = ((np.arange(ANGLES) + 0.5) * 360 / ANGLES)[None, :]
+    phi = np.radians(angle)
+    radial = np.sin(phi)[..., None] * frame.septum + np.cos(phi)[..., None] * frame.up
+    points = (
+        frame.apex
+        + (frame.length - polar * np.cos(theta))[..., None] * frame.axis
+        + (equator * np.sin(theta))[..., None] * radial
+    )
+    normals = -(np.cos(theta) / polar)[..., None] * frame.axis + (np.sin(theta) / equator)[..., None] * radial
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    level = np.repeat(np.arange(len(LEVELS)), RINGS_PER_LEVEL)[:, None]
+    segments = segment_at(*np.broadcast_arrays(level, angle))
+    return points, normals, segments
+
+
+def cast_rays(volume: Volume | Sampler, heart: Mapping[str, Any] | HeartFrame) -> Rays:
+    """Values along the rays of `ray_geometry`. Raises DataError if the heart is unusable or outside the field."""
+    if isinstance(volume, Volume):
+        heart = check_inside(volume, heart)
+        volume = Sampler(volume)
+    elif not isinstance(heart, HeartFrame):
+        raise TypeError("a Sampler needs a HeartFrame that was checked against its volume")
+    points, normals, segments = ray_geometry(heart)
+    offsets = np.arange(-round(INWARD / STEP), round(OUTWARD / STEP) + 1) * STEP
+    values = volume(points[..., None, :] + offsets[:, None] * normals[..., None, :])
+    return Rays(values, offsets, segments)
+
+
+def by_segment(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """(17,) float64 means of `values` over places of equal `segments` (1..17; others are passed over); NaN if none."""
+    known = (segments >= 1) & (segments <= SEGMENTS)
+    labels = segments[known].astype(int)
+    counts = np.bincount(labels, minlength=SEGMENTS + 1)[1:]
+    sums = np.bincount(labels, weights=values[known].astype(float), minlength=SEGMENTS + 1)[1:]
+    return np.divide(sums, counts, out=np.full(SEGMENTS, np.nan), where=counts > 0)
+
+
+def polar_map(volume: Volume | Sampler | Rays, heart: Mapping[str, Any] | HeartFrame) -> PolarMap:
+    """The bull's-eye of a volume (x, y, z). Raises DataError if the heart is unusable or outside the field."""
+    rays = volume if isinstance(volume, Rays) else cast_rays(volume, heart)
+    maxima = rays.maxima
+    return PolarMap(maxima.astype(np.float32), by_segment(maxima, rays.segments))
