@@ -18,6 +18,7 @@ class Measure:
     better: str  # "higher", "lower", "one" or "zero" (nearest to it)
     unit: str
     title: str
+    limit: float | None = None  # where the size of its mean over a cohort is larger, the report flags it
 
     def __call__(self, example: Example, restored: Volume) -> float:
         return float(self.function(example, restored))
@@ -28,11 +29,11 @@ class Measure:
 
 
 def measure(
-    *, requires: tuple[str, ...] = (), better: str, unit: str, title: str
+    *, requires: tuple[str, ...] = (), better: str, unit: str, title: str, limit: float | None = None
 ) -> Callable[[Callable[[Example, Volume], float]], Measure]:
-    """Declare a measure: roles it requires, direction, unit and title. The docstring holds formula and source."""
+    """Declare a measure: roles it requires, direction, unit, title, limit. The docstring holds formula and source."""
 
     def wrap(function: Callable[[Example, Volume], float]) -> Measure:
-        return Measure(function, requires, better, unit, title)
+        return Measure(function, requires, better, unit, title, limit)
 
     return wrap

@@ -42,7 +42,7 @@ def collect_study(
     )
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
     methods = {card["method"]: {"family": card["family"], "title": card["title"]} for card in facts}
-    limits = limits_of(analyses)
+    limits = limits_of(measures, analyses)
     summary: dict[str, Any] = {"headlines": [], "best_classical": {}, "limits": limits, "flags": []}
     if rows:
         import pandas as pd
@@ -84,11 +84,13 @@ def measure_facts(measures: Mapping[str, str], analyses: Mapping[str, str]) -> d
     return facts
 
 
-def limits_of(analyses: Mapping[str, str]) -> dict[str, float]:
-    """measure -> bound beyond which the size of its mean is flagged, over all analyses."""
+def limits_of(measures: Mapping[str, str], analyses: Mapping[str, str]) -> dict[str, float]:
+    """Name of a number -> bound beyond which the size of its mean is flagged, over all measures and analyses."""
     from senmei.analyses import ANALYSES
+    from senmei.measures import MEASURES
 
-    found: dict[str, float] = {}
+    bounds = {name: MEASURES.get(use).limit for name, use in measures.items()}
+    found = {name: float(bound) for name, bound in bounds.items() if bound is not None}
     for use in analyses.values():
         found |= class_constants(ANALYSES.place(use)).get("LIMITS", {})
     return found

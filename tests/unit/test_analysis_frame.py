@@ -11,6 +11,7 @@ import pytest
 
 from senmei.analyses.summary import flag, summarise
 from senmei.core.analysis import Analysis
+from senmei.core.measure import measure
 from senmei.core.volume import Volume
 from senmei.io.roles import load_role
 from senmei.io.tables import read_tsv
@@ -37,6 +38,12 @@ class Bias(Analysis):
 
 
 HERE = f"{__name__}:Bias"
+
+
+@measure(better="zero", unit="1", title="Total", limit=5.0)
+def total(example, restored):
+    """Sum of all voxels."""
+    return float(restored.data.sum())
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def test_files_of_an_analysis_lie_beside_its_table(shard, tmp_path: Path) -> Non
 
 
 def test_a_limit_flags_what_is_beyond_it() -> None:
-    assert limits_of({"count": HERE}) == {"bias": 2.0}
+    assert limits_of({"total": f"{__name__}:total", "psnr": "psnr"}, {"count": HERE}) == {"bias": 2.0, "total": 5.0}
     rows = [
         {"cohort": "c", "condition": {"dose": 0.25}, "method": m, "measure": "bias", "mean": v}
         for m, v in (("a", 1.9), ("b", -2.1), ("c", None), ("d", 7.0))
