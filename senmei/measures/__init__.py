@@ -12,5 +12,8 @@ MEASURES = Registry(
         "sharpness": "senmei.measures.sharpness:sharpness",
         "residual_structure": "senmei.measures.residual_structure:residual_structure",
         "lesion_survival": "senmei.measures.lesion_survival:lesion_survival",
+        "nrmse": "senmei.measures.nrmse:nrmse",
+        "count_bias": "senmei.measures.count_bias:count_bias",
+        "heart_count_bias": "senmei.measures.count_bias:heart_count_bias",
     },
 )

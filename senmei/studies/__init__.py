@@ -2,4 +2,10 @@
 
 from senmei.core.registry import Registry
 
-STUDIES = Registry("study", {"mri_denoise": "senmei.studies.mri_denoise:MRIDenoise"})
+STUDIES = Registry(
+    "study",
+    {
+        "mri_denoise": "senmei.studies.mri_denoise:MRIDenoise",
+        "spect_denoise": "senmei.studies.spect_denoise:SPECTDenoise",
+    },
+)
