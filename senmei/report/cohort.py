@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 from senmei.io.atomic import write_text
 from senmei.report.files import StudyFiles
-from senmei.report.numbers import best
+from senmei.report.limits import limit_lines
+from senmei.report.look import Look
+from senmei.report.numbers import best, fair
 from senmei.report.page import render
 from senmei.report.records import without_folders
 from senmei.report.slices import Panel, draw_scan
-from senmei.report.study import shown_scans
+from senmei.report.study import shown_scans, study_look
 from senmei.report.style import colours
 from senmei.report.tables import cohorts_table, headline_table
 from senmei.report.verdict import at_condition, first_measure, named, verdicts
@@ -53,12 +55,13 @@ def _study(folder: Path, out: Path, config: Any) -> dict[str, Any]:
     report = settings.get("report") or {}
     files = StudyFiles(folder)
     primary = [str(name) for name in report.get("primary") or files.summary.get("primary") or ()]
-    heads, panels, caption = _thumbnail(files, primary)
+    heads, panels, caption = _thumbnail(files, primary, study_look(files, report))
     return {
         "name": folder.name,
         "title": str(report.get("title") or files.summary.get("title") or folder.name),
         "link": quote(Path(os.path.relpath(folder / "report.html", out.parent)).as_posix()),
         "verdicts": verdicts(files, primary),
+        "limits": [line for line in limit_lines(files) if line.flagged],
         "cohorts": cohorts_table(files),
         "table": headline_table(files, primary),
         "failures": files.failures,
@@ -68,17 +71,19 @@ def _study(folder: Path, out: Path, config: Any) -> dict[str, Any]:
     }
 
 
-def _thumbnail(files: StudyFiles, primary: Sequence[str]) -> tuple[list[dict[str, Any]], list[Panel], str]:
-    """An axial slice: input, best classical, best learned, reference. Nothing where there is no image."""
+def _thumbnail(
+    files: StudyFiles, primary: Sequence[str], look: Look
+) -> tuple[list[dict[str, Any]], list[Panel], str]:
+    """A slice in the study's own colours: input, best classical, best learned, reference. Nothing without images."""
     for cohort in files.cohorts:
         measure = first_measure(files, primary, cohort)
         _, rows = at_condition(files, cohort, measure) if measure else ((), [])
-        picks = [best([h for h in rows if h.get("family") == family]) for family in ("classical", "learned")]
+        picks = [best(fair(files, rows, family)) for family in ("classical", "learned")]
         methods = [str(pick["method"]) for pick in picks if pick] or [
             m for m in files.methods if m != "input"
         ][:2]
         for scan in shown_scans(files, cohort, 1, measure):
-            figure = draw_scan(files, cohort, scan, methods)
+            figure = draw_scan(files, cohort, scan, methods, look=look)
             if figure.rows:
                 colour = colours(files.methods)
                 heads = [{**head, "colour": colour.get(head["method"], "")} for head in figure.heads]

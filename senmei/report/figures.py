@@ -1,4 +1,4 @@
-"""Charts: box plots, measure against noise, learning curves. Agg only, equal input gives equal bytes."""
+"""Charts: box plots, measure against noise or dose, learning curves. Agg only, equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from senmei.core.statistics import bootstrap_ci, subject_means
-from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite
+from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, dose_label, finite
 from senmei.report.numbers import by_subject, measure_facts
 from senmei.report.style import canvas, colours, encode, legend, markers
 from senmei.report.verdict import named
@@ -87,8 +87,11 @@ def _box(axes: Any, values: list[float], place: float, width: float, colour: str
         axes.plot([place] * len(values), values, look[0], color=colour, markersize=look[1], markeredgewidth=0)
 
 
-def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Chart | None:
-    """Each measure against a numeric condition of several levels, noise by preference. None without such a series."""
+_AXES = {"noise": "Noise (% of white matter)", "dose": "Dose (share of the full dose)"}
+
+
+def level_axis(files: StudyFiles, cohort: str, measures: Sequence[str]) -> str | None:
+    """The numeric condition of several levels that measures are drawn against: noise, else dose, else the first."""
     data = {measure: by_subject(files, cohort, measure) for measure in measures}
     levels: dict[str, dict[Condition, set[float]]] = {}
     for condition in {condition for groups in data.values() for condition in groups}:
@@ -97,8 +100,17 @@ def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Cha
                 others = tuple(pair for pair in condition if pair[0] != name)
                 levels.setdefault(name, {}).setdefault(others, set()).add(value)
     series = sorted(name for name, kinds in levels.items() if any(len(v) > 1 for v in kinds.values()))
-    axis = "noise" if "noise" in series else next(iter(series), None)
-    data = {measure: groups for measure, groups in data.items() if groups}
+    return next((name for name in (*_AXES, *series) if name in series), None)
+
+
+def level_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Chart | None:
+    """Each measure against the levels of noise or dose. None without such a series.
+
+    Doses are halved from one to the next, so their axis is one of powers of two.
+    """
+    axis = level_axis(files, cohort, measures)
+    data = {measure: by_subject(files, cohort, measure) for measure in measures}
+    data = {m: groups for m, groups in data.items() if any(axis in dict(key) for key in groups)}
     if axis is None or not data:
         return None
     cols = min(2, len(data))
@@ -110,7 +122,13 @@ def noise_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Cha
         for axes, (measure, groups) in zip(all_axes, data.items(), strict=False):
             drawn |= _curves(axes, files, cohort, measure, groups, axis)
             axes.set_title(measure_facts(files, measure)["label"])
-            axes.set_xlabel("Noise (% of white matter)" if axis == "noise" else axis)
+            axes.set_xlabel(_AXES.get(axis, axis))
+            if axis == "dose":
+                found = {dict(key).get(axis) for groups in data.values() for key in groups}
+                ticks = sorted(level for level in found if isinstance(level, float) and level > 0)
+                axes.set_xscale("log", base=2)
+                axes.set_xticks(ticks, [dose_label(level) for level in ticks])
+                axes.minorticks_off()
         legend(figure, files, [m for m in files.methods if m in drawn])
         src = encode(figure)
     text = f"Measures against {axis} in {named(files, cohort)}"

@@ -77,19 +77,30 @@ def in_order(conditions: Iterable[Condition]) -> list[Condition]:
 
 
 def _levels(condition: Condition) -> list[float]:
-    return [value for _, value in condition if not isinstance(value, str)]
+    """Its numbers, turned so that the harder scan comes later: more noise, less dose."""
+    return [-value if name == "dose" else value for name, value in condition if not isinstance(value, str)]
+
+
+def dose_label(dose: float) -> str:
+    """A share of the full dose as it is spoken of: '1', '1/4', '0.3'."""
+    parts = round(1 / dose) if dose > 0 else 0
+    if parts > 1 and abs(dose * parts - 1) < 1e-6:
+        return f"1/{parts}"
+    return f"{dose:g}"
+
+
+def _in_words(name: str, value: Any) -> str:
+    words = {"noise": "{} % noise", "acceleration": "R = {}", "acquisition": "{}"}
+    values = {"rician": "Rician", "grappa": "GRAPPA", "measured": "as measured"}
+    if name == "dose" and isinstance(value, float):
+        return "full dose" if value == 1 else f"{dose_label(value)} dose"
+    shown = f"{value:g}" if isinstance(value, float) else values.get(value, value)
+    return words.get(name, name + " {}").format(shown)
 
 
 def condition_label(condition: Condition) -> str:
-    """A condition in words: '9 % noise, grappa'."""
-    words = {"noise": "{} % noise", "acceleration": "R = {}", "acquisition": "{}"}
-    values = {"rician": "Rician", "grappa": "GRAPPA", "measured": "as measured"}
-    parts = [
-        words.get(name, name + " {}").format(
-            f"{value:g}" if isinstance(value, float) else values.get(value, value)
-        )
-        for name, value in condition
-    ]
+    """A condition in words: '9 % noise, grappa', '1/4 dose'."""
+    parts = [_in_words(name, value) for name, value in condition]
     return ", ".join(sorted(parts, key=lambda part: not part[:1].isdigit())) or "as acquired"
 
 
@@ -115,10 +126,35 @@ class StudyFiles:
         named = {name for headline in self.headlines for name in headline.get("condition") or {}}
         self.conditions = tuple(conditions) or tuple(sorted(named))
 
-    @property
+    @cached_property
     def headlines(self) -> list[dict[str, Any]]:
-        """Rows of summary.json."""
-        return list(self.summary.get("headlines") or ())
+        """Rows of summary.json. A measure `m` that comes with `m_low` and `m_high` has these as its interval.
+
+        Such a number is one of a whole cohort (an observer's area under its curve); `n` is None where no subjects
+        were counted.
+        """
+        rows = [dict(row) for row in self.summary.get("headlines") or ()]
+        ends = {f"{name}{end}" for name in self.bounded for end in ("_low", "_high")}
+        bounds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["measure"] in ends:
+                key = row.get("cohort"), row.get("method"), row["measure"]
+                bounds.setdefault(key, []).append(row)
+        for row in (row for row in rows if row["measure"] in self.bounded):
+            pair = []
+            for end in ("_low", "_high"):
+                found = bounds.get((row.get("cohort"), row.get("method"), f"{row['measure']}{end}"), [])
+                same = [b for b in found if b.get("condition") == row.get("condition")] or found
+                pair.append(finite(same[0].get("mean")) if len(same) == 1 else None)
+            row |= {"ci95": pair} if None not in pair else {}
+            row |= {"n": None} if row.get("n") == 1 else {}
+        return [row for row in rows if row["measure"] not in ends]
+
+    @cached_property
+    def bounded(self) -> frozenset[str]:
+        """Measures that bring their own interval, as `m_low` and `m_high`."""
+        names = {str(row["measure"]) for row in self.summary.get("headlines") or ()}
+        return frozenset(name for name in names if {f"{name}_low", f"{name}_high"} <= names)
 
     @property
     def name(self) -> str:
@@ -150,6 +186,45 @@ class StudyFiles:
         """'none', 'classical' or 'learned'."""
         default = "none" if method == "input" else "classical"
         return str(self.cards.get(method, {}).get("family", default))
+
+    def oracle(self, method: str) -> bool:
+        """Whether it was tuned on the truth where the study's learned methods never see it: no fair baseline."""
+        card = self.cards.get(method, {})
+        if "oracle" in card:
+            return bool(card["oracle"])
+        learned = [c for c in self.cards.values() if c.get("family") == "learned"]
+        if card.get("family") != "classical" or not learned:
+            return False
+        return "reference" in (card.get("needs") or ()) and not any(
+            "reference" in (c.get("needs") or ()) for c in learned
+        )
+
+    @cached_property
+    def limits(self) -> dict[str, float]:
+        """measure -> bound beyond which the size of its mean is flagged."""
+        found = {str(m): finite(bound) for m, bound in (self.summary.get("limits") or {}).items()}
+        return {m: bound for m, bound in found.items() if bound is not None}
+
+    @property
+    def flags(self) -> list[dict[str, Any]]:
+        """Rows of summary.json that lie beyond a limit: cohort, condition, method, measure, mean, limit."""
+        if (found := self.summary.get("flags")) is not None:
+            return list(found)
+        limits = [(row, self.limits.get(row["measure"]), finite(row.get("mean"))) for row in self.headlines]
+        return [
+            {**row, "limit": limit}
+            for row, limit, mean in limits
+            if limit is not None and mean is not None and abs(mean) > limit
+        ]
+
+    def analysed(self, cohort: str, method: str, scan: str) -> dict[str, Path]:
+        """name -> file that an analysis left beside its numbers of one scan: {scan}_{name}.(nii.gz|h5|json)."""
+        found: dict[str, Path] = {}
+        for path in sorted(self.folder.glob(f"analysed/{cohort}/*/{method}/{scan}_*")):
+            name, _, kind_ = path.name.removeprefix(f"{scan}_").partition(".")
+            if kind_ in ("nii.gz", "h5", "json") and "-" not in name:  # a dash: another scan's name goes on
+                found.setdefault(name, path)
+        return found
 
     def title(self, method: str) -> str:
         """What a method is called on the page."""

@@ -10,7 +10,7 @@ import numpy as np
 from senmei.report.files import Condition, StudyFiles, condition_of, finite, in_order
 
 Headline = Mapping[str, Any]
-_ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+_ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "zero": "→ 0"}
 
 
 def number(value: Any, sign: bool = False, like: Any = None) -> str:
@@ -35,11 +35,11 @@ def interval(ci: Any, like: Any = None) -> str | None:
 def direction(difference: Any, better: str) -> str:
     """'better', 'worse' or 'level': a paired difference, by whether its interval leaves zero out.
 
-    One subject has no interval: 'level', for nothing can be claimed from it. For measures that are best at 1 the
-    difference is one of distances from 1, so less is better. What is no score has no direction.
+    One subject has no interval: 'level', for nothing can be claimed from it. For measures that are best at 1 or 0
+    the difference is one of distances from it, so less is better. What is no score has no direction.
     """
     ci: Any = (difference or {}).get("ci95")
-    if better not in ("higher", "lower", "one") or interval(ci) is None:
+    if better not in ("higher", "lower", "one", "zero") or interval(ci) is None:
         return "level"
     low, high = (ci[0], ci[1]) if better == "higher" else (-ci[1], -ci[0])
     return "better" if low > 0 else "worse" if high < 0 else "level"
@@ -48,9 +48,19 @@ def direction(difference: Any, better: str) -> str:
 def best(headlines: Sequence[Headline]) -> Headline | None:
     """The best of headlines of one measure, by its direction; None where no mean is a number, or it is no score."""
     usable = [h for h in headlines if finite(h.get("mean")) is not None]
-    scores = {"higher": lambda m: m, "lower": lambda m: -m, "one": lambda m: -abs(m - 1)}
+    scores = {
+        "higher": lambda m: m,
+        "lower": lambda m: -m,
+        "one": lambda m: -abs(m - 1),
+        "zero": lambda m: -abs(m),
+    }
     score = scores.get(usable[0].get("better", "higher")) if usable else None
     return max(usable, key=lambda h: score(float(h["mean"]))) if score else None
+
+
+def fair(files: StudyFiles, headlines: Sequence[Headline], family: str) -> list[Headline]:
+    """The headlines of one family that a comparison may rest on: what was tuned on the truth is left out."""
+    return [h for h in headlines if h.get("family") == family and not files.oracle(str(h["method"]))]
 
 
 def unit_of(headline: Headline) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from senmei.core.volume import Volume
 
 GREYS = 56  # levels of an image: fewer bytes, no visible steps
+HOTS = 96  # of a coloured one
 SIGNED = 41  # levels of a difference, odd so that zero is white
 _MAX_SIDE = 288  # pixels; larger planes are averaged down
 PLANES = ("axial", "coronal", "sagittal")
@@ -31,6 +32,7 @@ class Grid:
     data: np.ndarray
     voxel: tuple[float, float, float]
     tilt: float
+    affine: np.ndarray | None = None  # voxel index -> mm
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +60,8 @@ def to_ras(volume: Volume) -> tuple[Grid, int | None]:
         cosine = abs(column[int(target)]) / np.linalg.norm(column)
         tilt = max(tilt, float(np.degrees(np.arccos(min(1.0, cosine)))))
     clean = np.nan_to_num(data.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    return Grid(clean, (edges[0], edges[1], edges[2]), tilt), frame
+    affine = volume.affine @ inv_ornt_aff(orientation, data.shape)
+    return Grid(clean, (edges[0], edges[1], edges[2]), tilt, affine), frame
 
 
 def cut(grid: Grid, plane: str, index: int, box: Box | None = None) -> tuple[np.ndarray, float, float]:
@@ -92,28 +95,67 @@ def shrink(picture: np.ndarray) -> np.ndarray:
     return averaged
 
 
+def enlarge(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture on a finer grid, bilinear, so that its longer side has about `side` pixels; as it is if larger.
+
+    Pixels cover the same area as before; beyond the outermost centres values stay constant.
+    """
+    factor = side // max(picture.shape)
+    if factor < 2:
+        return picture
+    fine: np.ndarray = picture
+    for axis, old in enumerate(picture.shape):
+        place = np.clip((np.arange(old * factor) + 0.5) / factor - 0.5, 0, old - 1)
+        low = np.minimum(place.astype(int), max(old - 2, 0))
+        share = (place - low).reshape((-1, 1) if axis == 0 else (1, -1))
+        fine = fine.take(low, axis) * (1 - share) + fine.take(np.minimum(low + 1, old - 1), axis) * share
+    return fine
+
+
+def ramp(colour: str) -> np.ndarray:
+    """Colours of a scale from low to high, (n, 3) uint8. Raises ValueError for a scale that is not there.
+
+    grey : black to white. grey_inverse : white to black, as whole-body scans are read.
+    hot : hot iron, black over red and yellow to white (DICOM PS3.6, well-known palette 'Hot Iron').
+    """
+    if colour in ("grey", "grey_inverse"):
+        levels = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
+        return levels if colour == "grey" else levels[::-1]
+    if colour == "hot":
+        at = np.linspace(0, 255, HOTS)
+        channels = np.stack([2 * at, 2 * (at - 128), 4 * (at - 192)], axis=1)
+        return np.clip(channels, 0, 255).round().astype(np.uint8)
+    raise ValueError(f"no colour scale '{colour}': grey, grey_inverse, hot")
+
+
+def image_png(
+    picture: np.ndarray, low: float, high: float, colour: str = "grey", shrunk: bool = True
+) -> bytes:
+    """PNG of a picture, the scale's first colour at `low` and its last at `high`. shrunk : large ones are."""
+    return _png(shrink(picture) if shrunk else picture, low, high, ramp(colour))
+
+
 def grey_png(picture: np.ndarray, low: float, high: float) -> bytes:
     """PNG of a picture, black at `low` and white at `high`."""
-    ramp = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
-    return _png(shrink(picture), low, high, ramp)
+    return image_png(picture, low, high)
 
 
 def signed_png(picture: np.ndarray, limit: float) -> bytes:
     """PNG of a difference: white at zero, red above (too bright), blue below, full colour at ±`limit`."""
-    ramp = (matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, SIGNED))[:, :3] * 255).round().astype(np.uint8)
-    return _png(shrink(picture), -limit, limit, ramp)
+    colours = (matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, SIGNED))[:, :3] * 255).round()
+    return _png(shrink(picture), -limit, limit, colours.astype(np.uint8))
 
 
-def _png(picture: np.ndarray, low: float, high: float, ramp: np.ndarray) -> bytes:
+def _png(picture: np.ndarray, low: float, high: float, colours: np.ndarray) -> bytes:
     span = high - low if high > low else 1.0
-    levels = np.clip((picture - low) / span, 0, 1) * (len(ramp) - 1)
-    return palette_png(levels.round().astype(np.uint8), ramp)
+    levels = np.clip((picture - low) / span, 0, 1) * (len(colours) - 1)
+    return palette_png(levels.round().astype(np.uint8), colours)
 
 
-def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
+def palette_png(indices: np.ndarray, palette: np.ndarray, clear: bool = False) -> bytes:
     """A PNG of (row, col) uint8 indices into (n, 3) uint8 colours, n <= 256; no dates, no names.
 
-    Source: ISO/IEC 15948, Portable Network Graphics.
+    clear : the last colour is not drawn at all. Source: ISO/IEC 15948, Portable Network Graphics.
     """
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -125,7 +167,10 @@ def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
     lines[:, 1:] = indices
     header = struct.pack(">IIBBBBB", cols, rows, 8, 3, 0, 0, 0)  # 8 bits, palette
     data = zlib.compress(lines.tobytes(), 9)
-    parts = (b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes()), (b"IDAT", data), (b"IEND", b"")
+    parts = [(b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes())]
+    if clear:
+        parts.append((b"tRNS", bytes([255] * (len(palette) - 1) + [0])))
+    parts += [(b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
 
 
@@ -177,6 +222,15 @@ def bounding_box(inside: np.ndarray, margin: float = 0.04) -> Box:
         pad = max(1, round(margin * size))
         box.append(slice(max(0, int(hit[0]) - pad), min(size, int(hit[-1]) + 1 + pad)))
     return box[0], box[1], box[2]
+
+
+def widened(box: Box, margin_mm: float, grid: Grid) -> Box:
+    """The box with a margin on every side, as far as the grid goes."""
+    x, y, z = (
+        slice(max(0, s.start - round(margin_mm / edge)), min(size, s.stop + round(margin_mm / edge)))
+        for s, edge, size in zip(box, grid.voxel, grid.shape, strict=True)
+    )
+    return x, y, z
 
 
 def detail_box(picture: np.ndarray, inside: np.ndarray, rows: int, cols: int) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def fitted_table(files: StudyFiles) -> list[dict[str, Any]]:
                 "title": files.title(method),
                 "colour": colour[method],
                 "family": files.family(method),
+                "oracle": files.oracle(method),
                 "parameters": f"{size:,}" if isinstance(size, int) else "",
                 "fitted": fitted,
                 "settings": settings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,31 @@ from senmei.core.errors import SenmeiError
 from senmei.core.volume import Volume
 from senmei.io.tables import Row
 from senmei.report import pixels
-from senmei.report.files import StudyFiles, finite, reason
+from senmei.report.files import Role, StudyFiles, finite, reason
 
 NOT_RESTORED = "not restored"
 
 
+def level_of(row: Row, roles: Iterable[Role]) -> float | None:
+    """The level that windows are multiples of: `data_range` of the scan or of one of its roles. None if unknown."""
+    found = [finite(columns.get("data_range")) for columns in (row, *(role.columns for role in roles))]
+    return next((value for value in found if value), None)
+
+
+def planted_in(role: Role | None) -> tuple[dict[str, Any], list[str]]:
+    """(the defect that the role `heart` of a simulated scan tells of, {} for none; why it cannot be read)."""
+    try:
+        heart = role.load() if role is not None else {}
+    except SenmeiError as error:
+        return {}, [f"heart: {reason(error)}."]
+    return (heart.get("defect") or {}) if isinstance(heart, dict) else {}, []
+
+
 class Scan:
-    """What is on disk of one scan, on RAS+ grids: `images` name -> Grid, `notes` for what cannot be shown."""
+    """What is on disk of one scan, on RAS+ grids: `images` name -> Grid, `notes` for what cannot be shown.
+
+    planted : the defect planted into a simulated heart, as the role `heart` has it (`centre_mm`, `segments`).
+    """
 
     def __init__(self, files: StudyFiles, cohort: str, row: Row, methods: list[str]) -> None:
         self.cohort, self.row, self.files = cohort, row, files
@@ -39,14 +57,11 @@ class Scan:
                 self.missing[method] = NOT_RESTORED
             else:
                 wanted[f"method {method}"] = role
-        self.level = self._data_range(wanted)
+        self.level = level_of(row, wanted.values())
+        self.planted, told = planted_in(roles.get("heart"))
+        self.notes += told
         for name, role in wanted.items():
             self._load(name, role)
-
-    def _data_range(self, wanted: Mapping[str, Any]) -> float | None:
-        rows = [self.row, *(role.columns for role in wanted.values())]
-        found = [finite(row.get("data_range")) for row in rows]
-        return next((value for value in found if value), None)
 
     def _load(self, name: str, role: Any) -> None:
         shown = name.removeprefix("method ")

@@ -11,11 +11,10 @@ import numpy as np
 from senmei.io.tables import Row
 from senmei.report import pixels
 from senmei.report.files import StudyFiles, condition_label, condition_of
+from senmei.report.look import Look, look_of
 from senmei.report.numbers import number
 from senmei.report.scan import NOT_RESTORED, Scan
 
-IMAGE_WINDOW = (0.0, 1.2)  # of white matter
-DIFFERENCE_WINDOW = 0.2
 _NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis a plane is cut across
 _LESION = "Planted lesion"
 _DETAIL = 0.32  # share of the head's width that a detail shows
@@ -54,12 +53,19 @@ class ScanFigure:
 
 
 def draw_scan(
-    files: StudyFiles, cohort: str, row: Row, methods: list[str], windows: Mapping[str, Any] | None = None
+    files: StudyFiles,
+    cohort: str,
+    row: Row,
+    methods: list[str],
+    windows: Mapping[str, Any] | None = None,
+    look: Look | None = None,
 ) -> ScanFigure:
     """The figure of one scan. Without any image it has no rows, and its notes say why.
 
-    row : of scans.tsv. windows : {"image": [low, high], "difference": limit} in multiples of white matter.
+    row : of scans.tsv. windows : {"image": [low, high], "difference": limit} in multiples of the look's unit.
+    look : how the study's pictures are shown; by default as structural MRI.
     """
+    look = look or look_of(windows=windows)
     scan = Scan(files, cohort, row, methods)
     condition = condition_label(condition_of(row, files.conditions))
     figure = ScanFigure(cohort, str(row["scan"]), str(row.get("subject", "")), condition, notes=scan.notes)
@@ -69,11 +75,10 @@ def draw_scan(
         why = "; ".join(told) or "nothing was prepared or restored"
         figure.notes.append(f"No slices to show: {why}.")
         return figure
-    level, unit = scan.level, "white matter"
+    level, unit = scan.level, look.unit
     if level is None:
-        level, unit = float(np.percentile(anchor.data, 99)) or 1.0, "the 99th percentile"
-    low, high = (windows or {}).get("image", IMAGE_WINDOW)
-    limit = (windows or {}).get("difference", DIFFERENCE_WINDOW)
+        level, unit = _percentile(scan, anchor, look)
+    (low, high), limit = look.window, look.difference
     compared = "restored − reference" if "reference" in scan.images else "restored − input"
     figure.windows = f"Images {low:g} to {high:g} × {unit}; {compared} ±{limit:g} × {unit}."
     if scan.target == "others":
@@ -86,26 +91,44 @@ def draw_scan(
         )
     columns = ["input", *(f"method {m}" for m in scan.methods), *(["reference"] if scan.target else [])]
     figure.heads = [_head(files, scan, name) for name in columns]
-    _Drawing(scan, anchor, columns, (low * level, high * level), limit * level).fill(figure)
+    _Drawing(scan, anchor, columns, (low * level, high * level), limit * level, look).fill(figure)
     return figure
+
+
+def _percentile(scan: Scan, anchor: pixels.Grid, look: Look) -> tuple[float, str]:
+    """(level, what it is) of a scan of which no level is known; of the part shown, if the look crops."""
+    mask = scan.images.get("mask")
+    if look.crop and mask is not None and mask.shape == anchor.shape and (mask.data > 0).any():
+        return float(
+            np.percentile(anchor.data[mask.data > 0], 99.5)
+        ) or 1.0, "the 99.5th percentile of its part"
+    return float(np.percentile(anchor.data, 99)) or 1.0, "the 99th percentile"
 
 
 def _head(files: StudyFiles, scan: Scan, column: str) -> dict[str, Any]:
     method = column.removeprefix("method ")
     if column == "input":
-        return {"title": "Input", "method": "input"}
+        return {"title": "Input", "method": "input", "oracle": False}
     if column == "reference":
-        return {"title": "Mean of the others" if scan.target == "others" else "Reference", "method": ""}
-    return {"title": files.title(method), "method": method}
+        title = "Mean of the others" if scan.target == "others" else "Reference"
+        return {"title": title, "method": "", "oracle": False}
+    return {"title": files.title(method), "method": method, "oracle": files.oracle(method)}
 
 
 class _Drawing:
     """The panels of one scan."""
 
     def __init__(
-        self, scan: Scan, anchor: pixels.Grid, columns: list[str], window: tuple[float, float], limit: float
+        self,
+        scan: Scan,
+        anchor: pixels.Grid,
+        columns: list[str],
+        window: tuple[float, float],
+        limit: float,
+        look: Look,
     ):
         self.scan, self.anchor, self.columns, self.window, self.limit = scan, anchor, columns, window, limit
+        self.look = look
         foreground = (
             anchor.data > 0.15 * window[1] if "reference" in scan.images else np.ones(anchor.shape, bool)
         )
@@ -113,28 +136,49 @@ class _Drawing:
         mask = scan.images.get("mask")
         self.inside = mask.data > 0 if mask is not None and mask.shape == anchor.shape else foreground
         judged = pixels.bounding_box(self.inside, 0) if mask is not None else self.box
+        if look.crop and mask is not None and self.inside.any():
+            self.box = pixels.widened(judged, look.margin_mm, anchor)
         self.middle = {
             plane: (judged[axis].start + judged[axis].stop) // 2 for plane, axis in _NORMAL.items()
         }
+        self._through_planted()
+
+    def _through_planted(self) -> None:
+        """Cut where the planted defect is, if the scan has one."""
+        centre, affine = self.scan.planted.get("centre_mm"), self.anchor.affine
+        if centre is None or affine is None:
+            return
+        place = np.linalg.solve(affine, [*centre, 1.0])[:3].round().astype(int)
+        if not all(0 <= p < n for p, n in zip(place, self.anchor.shape, strict=True)):
+            return
+        self.middle = {plane: int(place[axis]) for plane, axis in _NORMAL.items()}
+        named = ", ".join(str(n) for n in self.scan.planted.get("segments") or ())
+        where = f" (segment{'s' if ',' in named else ''} {named})" if named else ""
+        self.scan.notes.append(f"Cut through the planted defect{where}.")
 
     def fill(self, figure: ScanFigure) -> None:
-        detail, where, index, label = self._detail()
-        figure.rows.append(
-            ("Axial", [self._image(c, "axial", self.middle["axial"], self.box) for c in self.columns])
-        )
-        if where is not None:
-            figure.rows[0][1][0].box = where
-        differences = [self._difference(column) for column in self.columns]
+        first, *others = self.look.planes
+        panels = [self._image(c, first, self.middle[first], self.box) for c in self.columns]
+        figure.rows.append((first.capitalize(), panels))
+        differences = [self._difference(column, first) for column in self.columns]
         if any(panel.src for panel in differences):
             figure.rows.append(("Difference", differences))
+        if "axial" in self.look.planes and not self.look.crop:
+            self._fill_detail(figure, panels[0] if first == "axial" else None)
+        for plane in others:
+            panels = [self._image(c, plane, self.middle[plane], self.box) for c in self.columns]
+            figure.rows.append((plane.capitalize(), panels))
+
+    def _fill_detail(self, figure: ScanFigure, whole: Panel | None) -> None:
+        """A row of details of an axial slice; where they lie is framed in `whole`."""
+        detail, where, index, label = self._detail()
+        if where is not None and whole is not None:
+            whole.box = where
         panels = [self._image(c, "axial", index, detail, marks=False) for c in self.columns]
         if label == _LESION:
             lesion = pixels.bounding_box(self.scan.images["lesion"].data > 0, 0)
             panels[0].box = panels[-1].box = pixels.frame(detail, lesion)
         figure.rows.append((label, panels))
-        for plane in ("coronal", "sagittal"):
-            panels = [self._image(c, plane, self.middle[plane], self.box) for c in self.columns]
-            figure.rows.append((plane.capitalize(), panels))
 
     def _image(self, column: str, plane: str, index: int, box: pixels.Box, marks: bool = True) -> Panel:
         grid, name = self.scan.images.get(column), column.removeprefix("method ")
@@ -145,24 +189,25 @@ class _Drawing:
             index = min(int((index + 0.5) * grid.shape[axis] / self.anchor.shape[axis]), grid.shape[axis] - 1)
             box = pixels.rescale(box, self.anchor.shape, grid.shape)
         picture, width, height = pixels.cut(grid, plane, index, box)
-        src = pixels.data_uri(pixels.grey_png(picture, *self.window))
+        picture = pixels.enlarge(picture, self.look.side)
+        src = pixels.data_uri(pixels.image_png(picture, *self.window, self.look.colour))
         alt = f"{name}, {plane} slice of {self.scan.row['scan']}"
         return Panel(src, alt, width, height, pixels.MARKS[plane] if marks else None)
 
-    def _difference(self, column: str) -> Panel:
+    def _difference(self, column: str, plane: str) -> Panel:
         base = "reference" if "reference" in self.scan.images else "input"
         name = column.removeprefix("method ")
         grid, other = self.scan.images.get(column), self.scan.images.get(base)
         if column == base or grid is None or other is None or grid.shape != other.shape:
             return Panel()
-        index = self.middle["axial"]
-        restored, width, height = pixels.cut(grid, "axial", index, self.box)
-        reference, _, _ = pixels.cut(other, "axial", index, self.box)
+        index = self.middle[plane]
+        restored, width, height = pixels.cut(grid, plane, index, self.box)
+        reference, _, _ = pixels.cut(other, plane, index, self.box)
         difference = restored - reference
-        src = pixels.data_uri(pixels.signed_png(difference, self.limit))
+        src = pixels.data_uri(pixels.signed_png(pixels.enlarge(difference, self.look.side), self.limit))
         spread = f"root mean square {number(float(np.sqrt((difference**2).mean())))}"
-        alt = f"{name} minus {base}, axial slice of {self.scan.row['scan']}, {spread}"
-        return Panel(src, alt, width, height, pixels.MARKS["axial"])
+        alt = f"{name} minus {base}, {plane} slice of {self.scan.row['scan']}, {spread}"
+        return Panel(src, alt, width, height, pixels.MARKS[plane])
 
     def _detail(self) -> tuple[pixels.Box, pixels.Frame | None, int, str]:
         """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""

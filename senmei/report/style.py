@@ -48,9 +48,15 @@ _KNOWN = {
     "srcnn3d": "#cc79a7",
     "unet3d": "#0072b2",
     "gan3d": "#d55e00",
+    "butterworth": "#aa4499",
+    "nlm": "#009e73",
+    "win5rb": "#d55e00",
+    "unet3d_n2n": "#0072b2",
+    "gaussian_oracle": "#8f6300",  # darker than what it bounds
+    "butterworth_oracle": "#6a2a60",
 }
-_OTHERS = ("#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddaa33", "#aa4499", "#661100")
-_MARKERS = "osD^vPX*<>hd"
+_OTHERS = ("#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddaa33", "#6699cc", "#661100")
+_MARKERS = "osD^vPX*<>hd8pH"
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order
 from senmei.report.methods_text import CASES, SOURCES, split_counts
-from senmei.report.numbers import best, direction, interval, measure_facts, number
+from senmei.report.numbers import best, direction, fair, interval, measure_facts, number
 from senmei.report.style import colours
 from senmei.report.verdict import at_condition, badges
 
@@ -56,9 +56,9 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
             conditions = in_order(condition for _, condition in cells)
             columns = {c: [h for (_, k), h in cells.items() if k == c] for c in conditions}
             like = max((abs(h["mean"]) for h in rows if finite(h.get("mean")) is not None), default=None)
-            winners = {c: _winners(found) for c, found in columns.items()}
+            winners = {c: _winners(files, found) for c, found in columns.items()}
             methods = [m for m in files.methods if any((m, c) in cells for c in conditions)]
-            facts = measure_facts(files, measure)
+            facts, limit = measure_facts(files, measure), files.limits.get(measure)
             tables.append(
                 {
                     "cohort": cohort,
@@ -66,6 +66,7 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
                     "synthetic": bool(files.cohorts.get(cohort, {}).get("synthetic")),
                     "measure": measure,
                     "primary": measure in primary,
+                    "limit": None if limit is None else f"{limit:g} {facts['unit']}".strip(),
                     "versus": (files.summary.get("best_classical") or {}).get(cohort, {}).get(measure),
                     "conditions": [
                         {"label": condition_label(c), "n": _counts(found)} for c, found in columns.items()
@@ -76,7 +77,10 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
                             "title": files.title(m),
                             "family": files.family(m),
                             "colour": colour[m],
-                            "cells": [_cell(cells.get((m, c)), m in winners[c], like) for c in conditions],
+                            "oracle": files.oracle(m),
+                            "cells": [
+                                _cell(cells.get((m, c)), m in winners[c], like, limit) for c in conditions
+                            ],
                         }
                         for m in methods
                     ],
@@ -86,7 +90,9 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
     return tables
 
 
-def _winners(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+def _winners(files: StudyFiles, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The best methods; one that was tuned on the truth does not compete."""
+    rows = [row for row in rows if not files.oracle(str(row["method"]))]
     top = best(rows) if len(rows) > 1 else None
     return {str(row["method"]) for row in rows if top and row.get("mean") == top["mean"]}
 
@@ -97,14 +103,17 @@ def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"n = {counts.pop()}" if len(counts) == 1 else ""
 
 
-def _cell(headline: Mapping[str, Any] | None, is_best: bool, like: Any) -> dict[str, Any]:
-    """One method in one condition. like : a value of the same table, so that decimals agree."""
+def _cell(
+    headline: Mapping[str, Any] | None, is_best: bool, like: Any, limit: float | None = None
+) -> dict[str, Any]:
+    """One method in one condition. like : a value of the same table, so that decimals agree. limit : of its size."""
     if headline is None or finite(headline.get("mean")) is None:
-        return {"mean": "–", "ci": None, "best": False, "n": None, "difference": None}
+        return {"mean": "–", "ci": None, "best": False, "n": None, "difference": None, "flagged": False}
     cell: dict[str, Any] = {
         "mean": number(headline["mean"], like=like),
         "ci": interval(headline.get("ci95"), like),
         "best": is_best,
+        "flagged": limit is not None and abs(headline["mean"]) > limit,
         "n": headline.get("n"),
         "difference": None,
     }
@@ -128,9 +137,7 @@ def headline_table(files: StudyFiles, primary: Sequence[str], limit: int = 4) ->
             condition, rows = at_condition(files, cohort, measure)
             if not rows or rows[0].get("better") == "none":
                 continue
-            picks = {
-                f: best([h for h in rows if h.get("family") == f]) for f in ("none", "classical", "learned")
-            }
+            picks = {f: best(fair(files, rows, f)) for f in ("none", "classical", "learned")}
             learned = picks["learned"] or {}
             difference = learned.get("difference") or {}
             tone = direction(difference, str(learned.get("better")))

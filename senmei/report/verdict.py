@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order, kind
-from senmei.report.numbers import Headline, best, direction, interval, number, unit_of
+from senmei.report.numbers import Headline, best, direction, fair, interval, number, unit_of
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
 
 
 def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition) -> tuple[str, str]:
-    learned = best([h for h in rows if h.get("family") == "learned"])
-    classical = best([h for h in rows if h.get("family") == "classical"])
+    learned = best(fair(files, rows, "learned"))
+    classical = best(fair(files, rows, "classical"))
     at = condition_label(condition) if condition else "all conditions"
     if learned is None:
         if classical is None:
@@ -90,7 +90,8 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
         ci = interval(classical.get("ci95"), classical["mean"])
         note = f"95 % CI {ci}; " if ci else ""
         lead = f"{_name(files, classical['method'])} is the best tuned classical method"
-        return f"{lead}: {value} ({note}{_subjects(classical)}; {at}). No learned method was judged.", "none"
+        said = f"{lead}: {value} ({note}{_subjects(classical)}; {at}). No learned method was judged."
+        return said + _bound(files, rows), "none"
     difference, versus = learned.get("difference") or {}, learned.get("versus")
     name = _name(files, learned["method"])
     unit = f" {unit_of(learned)}" if unit_of(learned) else ""
@@ -111,10 +112,20 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
         "level": "is level with" if ci else ("lies ahead of" if gain else "lies behind"),
     }[tone]
     note = f"95 % CI {ci}; " if ci else "no interval; "
-    off = " off 1 by" if learned.get("better") == "one" else ""
+    off = {"one": " off 1 by", "zero": " off 0 by"}.get(str(learned.get("better")), "")
     amount = f"{learned['title']}{off} {number(difference['mean'], sign=True)}{unit}"
-    rival = f"the best tuned classical method, {_name(files, versus)}"
-    return f"{name} {verb} {rival}: {amount} ({note}{_subjects(difference)}; {at}).", tone
+    rival = f"{'an oracle' if files.oracle(versus) else 'the best tuned classical method'}, {_name(files, versus)}"
+    counted = _subjects(learned if learned.get("n", 0) is None else difference)
+    return f"{name} {verb} {rival}: {amount} ({note}{counted}; {at}).{_bound(files, rows)}", tone
+
+
+def _bound(files: StudyFiles, rows: Sequence[Headline]) -> str:
+    """What the best method that was tuned on the truth reaches; '' where there is none."""
+    oracle = best([h for h in rows if files.oracle(str(h["method"]))])
+    if oracle is None:
+        return ""
+    value = f"{number(oracle['mean'])} {unit_of(oracle)}".strip()
+    return f" Oracle, tuned on the truth: {_name(files, oracle['method'])}, {value}."
 
 
 def _name(files: StudyFiles, method: str) -> str:
@@ -124,4 +135,6 @@ def _name(files: StudyFiles, method: str) -> str:
 
 def _subjects(facts: Headline) -> str:
     n = facts.get("n")
+    if n is None:
+        return "all images of the cohort"
     return f"n = {n} subject{'' if n == 1 else 's'}"
