@@ -9,6 +9,7 @@ from scipy import ndimage, optimize, signal
 
 from senmei.core.errors import DataError
 from senmei.core.volume import Volume
+from senmei.phantoms.ventricle import WIDEST
 
 USUAL = np.array([0.62, -0.62, 0.48])  # apex -> base in RAS+: to the right, posterior and up ("assumed" mean)
 TILT = 35.0  # degrees: starts around the usual axis
@@ -18,7 +19,9 @@ SMOOTH = 8.0  # mm FWHM, against noise, before the fit
 CUBE = 70.0  # mm: half the box around the heart that the fit looks at
 FITTED = 22.0  # mm around the wall that the second fit looks at
 WALL = (10.0, 7.0)  # mm: usual thickness, and width (sd) of the blurred wall
-LOWER = np.array([15.0, 45.0, 3.5])  # mm: radius and length of the middle of the wall, its blurred sd
+LOWER = np.array(
+    [15.0, 45.0, 3.5]
+)  # mm: greatest radius and length of the middle of the wall, its blurred sd
 UPPER = np.array([50.0, 120.0, 14.0])
 
 
@@ -28,7 +31,7 @@ def find_axis(
     """A `heart` dict estimated from the image alone: apex_mm, base_mm, septum, wall_mm, cavity_mm, length_mm, fit.
 
     volume : (x, y, z), RAS+ geometry. region : where the heart is (> 0); without it the whole image is searched.
-    A blurred half ellipsoid, open at its base, is fitted to the image: position, axis, radius, length, blur,
+    A blurred ellipsoid, cut open at its base, is fitted to the image: position, axis, radius, length, blur,
     brightness and background, by robust least squares, so that the liver beside it counts little. It starts from
     five axes around the usual one at each of the three likeliest places, and is fitted once more only near the
     wall found. The septum is put where the two rotations of clinical reorientation put it: at right angles to the
@@ -138,15 +141,15 @@ def _start(centre: np.ndarray, axis: np.ndarray) -> np.ndarray:
 
 
 def _distance(x: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(signed mm from the half ellipsoid in the middle of the wall, mm below the basal plane) of points."""
+    """(signed mm from the ellipsoid in the middle of the wall, mm below the basal plane) of points."""
     axis = x[3:6] / np.linalg.norm(x[3:6])
     away = points - x[:3]
     down = -(away @ axis)
     across = np.sqrt(np.maximum((away**2).sum(axis=1) - down**2, 0))
-    radius, length = x[6], x[7]
-    depth = np.maximum(down, 0)  # above the basal plane: a cylinder, which the model then fades out
-    level = np.hypot(across / radius, depth / length)
-    slope = np.hypot(across / radius**2, depth / length**2)
+    radius, long = x[6], (1 - WIDEST) * x[7]
+    depth = np.maximum(down - WIDEST * x[7], -WIDEST * x[7])
+    level = np.hypot(across / radius, depth / long)
+    slope = np.hypot(across / radius**2, depth / long**2)
     return (level**2 - level) / np.maximum(slope, 1e-9), down  # first order: exact on the surface
 
 
@@ -193,14 +196,15 @@ def _heart(x: np.ndarray, fit: float) -> dict[str, Any]:
     septum /= np.linalg.norm(septum)
     wall = WALL[0]
     # Blur moves the ridge of a curved shell inward, most at the apex, by variance times mean curvature.
-    length = float(x[7] + x[8] ** 2 * x[7] / x[6] ** 2) + wall / 2
+    length = float(x[7] + x[8] ** 2 * (1 - WIDEST) * x[7] / x[6] ** 2) + wall / 2
+    basal = float(x[6]) * np.sqrt(1 - (WIDEST / (1 - WIDEST)) ** 2)
     apex = x[:3] - length * axis
     return {
         "apex_mm": [float(v) for v in apex],
         "base_mm": [float(v) for v in x[:3]],
         "septum": [float(v) for v in septum],
         "wall_mm": wall,
-        "cavity_mm": max(float(x[6]) - wall / 2, 5.0),
+        "cavity_mm": max(float(basal) - wall / 2, 5.0),
         "length_mm": length,
         "defect": None,
         "fit": fit,

@@ -14,9 +14,10 @@ import numpy as np
 
 from senmei.analyses.short_axis import HeartFrame, Sampler, check_inside
 from senmei.core.volume import Volume
+from senmei.phantoms.heart import LEVELS, aha_segments
+from senmei.phantoms.ventricle import WIDEST
 
 SEGMENTS = 17
-LEVELS = ("apex", "apical", "middle", "basal")
 RINGS_PER_LEVEL = 4
 ANGLES = 48  # of 7.5 degrees: the borders at 30 and 45 degrees fall between two of them
 STEP = 0.75  # mm along a ray
@@ -30,16 +31,32 @@ TERRITORIES = {
 
 
 @dataclass(frozen=True)
+class WallGrid:
+    """The middle of the wall in 16 rings (apex to base) of 48 angles; a mid-wall place and its normal each.
+
+    points, normals : (16, 48, 3), world mm and outward unit vectors. axial : (16, 1) of the nearest epicardial
+    point, 0 basal plane to 1 apex. angle : (1, 48) degrees, 0 anterior, 90 septal, 180 inferior, 270 lateral.
+    segments : (16, 48) int, the AHA segment 1..17.
+    """
+
+    points: np.ndarray
+    normals: np.ndarray
+    axial: np.ndarray
+    angle: np.ndarray
+    segments: np.ndarray
+
+
+@dataclass(frozen=True)
 class Rays:
     """Values of one image along rays through the wall, perpendicular to it.
 
-    values : (rings, angles, samples), rings from apex to base. offsets : (samples,) mm from the middle of the
-    wall, negative in the cavity. segments : (rings, angles) int, the AHA segment 1..17 of each ray.
+    values : (rings, angles, samples). offsets : (samples,) mm from the middle of the wall, negative in the cavity.
+    wall : where the rays cross it.
     """
 
     values: np.ndarray
     offsets: np.ndarray
-    segments: np.ndarray
+    wall: WallGrid
 
     @property
     def maxima(self) -> np.ndarray:
@@ -61,53 +78,50 @@ class PolarMap:
     segments: np.ndarray
 
 
-def segment_at(level: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """AHA segment (1..17) of places given by level (0 apex, 1 apical, 2 middle, 3 basal) and angle in degrees."""
-    level, angle = np.asarray(level), np.asarray(angle, float)
-    sixth = ((angle + 30) // 60).astype(int) % 6
-    quarter = ((angle + 45) // 90).astype(int) % 4
-    return np.choose(level, [np.full(sixth.shape, 17), 13 + quarter, 7 + sixth, 1 + sixth])
+def wall_grid(frame: HeartFrame) -> WallGrid:
+    """Where rays cross the wall: half its thickness below an ellipsoidal epicardium that ends in the basal plane.
 
-
-def ray_geometry(frame: HeartFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(points, normals, segments) of the rays: where they cross the middle of the wall, outward, and to what segment.
-
-    The middle of the wall is half an ellipsoid of revolution that ends in the basal plane. The cavity's length
-    is shared equally by the apical, middle and basal levels; what lies beyond its end is segment 17.
-    points, normals : (16, 48, 3), world mm and unit vectors. segments : (16, 48).
+    Each of apex, apical, middle and basal level has four rings; their borders are `LEVELS` of the long axis, as for
+    the voxels of the role `segments`.
     """
-    polar, equator = frame.length - frame.wall / 2, frame.radius + frame.wall / 2
-    cavity = frame.length - frame.wall
-    heights = np.array([frame.wall / 2, *(frame.wall + cavity * np.arange(4) / 3)])
-    borders = np.arccos(np.clip((frame.length - heights) / polar, -1, 1))
+    long = (1 - WIDEST) * frame.length
+    fine = np.linspace(0, np.arccos(-WIDEST / (1 - WIDEST)), 400)
+    inward = np.cos(fine) / np.hypot(np.cos(fine), np.sin(fine) * long / frame.equator)
+    place = (
+        WIDEST + (1 - WIDEST) * np.cos(fine) - frame.wall / 2 * inward / frame.length
+    )  # of the middle of the wall
+    borders = np.interp(-np.array(LEVELS[::-1]), -place, fine)
+    borders = np.array([0.0, *borders, fine[-1]])
     part = (np.arange(RINGS_PER_LEVEL) + 0.5) / RINGS_PER_LEVEL
     theta = (borders[:-1, None] + np.diff(borders)[:, None] * part).ravel()[:, None]
     angle = ((np.arange(ANGLES) + 0.5) * 360 / ANGLES)[None, :]
     phi = np.radians(angle)
     radial = np.sin(phi)[..., None] * frame.septum + np.cos(phi)[..., None] * frame.up
-    points = (
-        frame.apex
-        + (frame.length - polar * np.cos(theta))[..., None] * frame.axis
-        + (equator * np.sin(theta))[..., None] * radial
+    surface = (
+        frame.base
+        - (WIDEST * frame.length + long * np.cos(theta))[..., None] * frame.axis
+        + (frame.equator * np.sin(theta))[..., None] * radial
     )
-    normals = -(np.cos(theta) / polar)[..., None] * frame.axis + (np.sin(theta) / equator)[..., None] * radial
+    normals = (
+        -(np.cos(theta) / long)[..., None] * frame.axis + (np.sin(theta) / frame.equator)[..., None] * radial
+    )
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    level = np.repeat(np.arange(len(LEVELS)), RINGS_PER_LEVEL)[:, None]
-    segments = segment_at(*np.broadcast_arrays(level, angle))
-    return points, normals, segments
+    axial = WIDEST + (1 - WIDEST) * np.cos(theta)
+    segments = aha_segments(np.interp(theta, fine, place).clip(0), angle).astype(int)
+    return WallGrid(surface - frame.wall / 2 * normals, normals, axial, angle, segments)
 
 
 def cast_rays(volume: Volume | Sampler, heart: Mapping[str, Any] | HeartFrame) -> Rays:
-    """Values along the rays of `ray_geometry`. Raises DataError if the heart is unusable or outside the field."""
+    """Values along the rays of `wall_grid`. Raises DataError if the heart is unusable or outside the field."""
     if isinstance(volume, Volume):
         heart = check_inside(volume, heart)
         volume = Sampler(volume)
     elif not isinstance(heart, HeartFrame):
         raise TypeError("a Sampler needs a HeartFrame that was checked against its volume")
-    points, normals, segments = ray_geometry(heart)
+    wall = wall_grid(heart)
     offsets = np.arange(-round(INWARD / STEP), round(OUTWARD / STEP) + 1) * STEP
-    values = volume(points[..., None, :] + offsets[:, None] * normals[..., None, :])
-    return Rays(values, offsets, segments)
+    values = volume(wall.points[..., None, :] + offsets[:, None] * wall.normals[..., None, :])
+    return Rays(values, offsets, wall)
 
 
 def by_segment(values: np.ndarray, segments: np.ndarray) -> np.ndarray:
@@ -123,4 +137,4 @@ def polar_map(volume: Volume | Sampler | Rays, heart: Mapping[str, Any] | HeartF
     """The bull's-eye of a volume (x, y, z). Raises DataError if the heart is unusable or outside the field."""
     rays = volume if isinstance(volume, Rays) else cast_rays(volume, heart)
     maxima = rays.maxima
-    return PolarMap(maxima.astype(np.float32), by_segment(maxima, rays.segments))
+    return PolarMap(maxima.astype(np.float32), by_segment(maxima, rays.wall.segments))

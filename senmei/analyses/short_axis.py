@@ -17,7 +17,9 @@ from scipy import ndimage
 
 from senmei.core.errors import DataError
 from senmei.core.volume import Volume
+from senmei.phantoms.ventricle import WIDEST
 
+AROUND = 15.0  # mm beyond the epicardium that belong to the ventricle: what blur carries out of the wall
 KEYS = ("apex_mm", "base_mm", "septum", "wall_mm", "cavity_mm")
 
 
@@ -41,6 +43,11 @@ class HeartFrame:
     def up(self) -> np.ndarray:
         """(3,) unit vector toward the anterior wall: with the septum left, the eye looks from apex to base."""
         return np.cross(self.axis, self.septum)
+
+    @property
+    def equator(self) -> float:
+        """Greatest epicardial radius, mm: of an ellipsoid whose equator lies `WIDEST` of the length below the base."""
+        return float((self.radius + self.wall) / np.sqrt(1 - (WIDEST / (1 - WIDEST)) ** 2))
 
     @property
     def base(self) -> np.ndarray:
@@ -89,7 +96,7 @@ def frame_of(heart: Mapping[str, Any] | HeartFrame, where: str = "heart") -> Hea
         raise _unusable(where, f"apex and base are {length:.3g} mm apart, the wall is {wall:.3g} mm thick")
     axis = (base - apex) / length
     across = septum - (septum @ axis) * axis
-    if np.linalg.norm(across) < 0.1 * max(np.linalg.norm(septum), 1e-9):
+    if np.linalg.norm(across) < 0.1 * max(float(np.linalg.norm(septum)), 1e-9):
         raise _unusable(where, "the direction of the septum is zero or along the axis")
     return HeartFrame(apex, axis, across / np.linalg.norm(across), length, radius, wall)
 
@@ -134,13 +141,14 @@ def check_inside(volume: Volume, heart: Mapping[str, Any] | HeartFrame, where: s
     points = np.concatenate([frame.apex[None], rim])
     inverse = np.linalg.inv(volume.affine)
     at = points @ inverse[:3, :3].T + inverse[:3, 3]
-    over = np.maximum(-0.5 - at.min(axis=0), at.max(axis=0) - (np.array(volume.shape[:3]) - 0.5))
+    last = np.array(volume.shape[:3]) - 0.5
+    over = np.asarray(np.maximum(-0.5 - at.min(axis=0), at.max(axis=0) - last))
     if over.max() > 0:
         k = int(over.argmax())
         raise DataError(
             "The heart lies outside the field",
             where=where,
-            why=f"it reaches {over[k] * volume.voxel[k]:.0f} mm beyond the image's {'xyz'[k]} range "
+            why=f"it reaches {float(over[k]) * volume.voxel[k]:.0f} mm beyond the image's {'xyz'[k]} range "
             f"({volume.shape[k]} voxels of {volume.voxel[k]:.3g} mm)",
             fix="check that the heart's coordinates belong to this image, or give a larger field of view",
         )
@@ -182,7 +190,7 @@ def vertical_long_axis(
 ) -> Volume:
     """Vertical long-axis slices, septal to lateral: anterior up, apex right. Arguments and errors as `short_axis`."""
     frame = check_inside(volume, heart)
-    thick = 2 * (frame.radius + frame.wall) / slices
+    thick = 2 * frame.equator / slices
     return _cut(
         volume,
         frame,
@@ -202,7 +210,7 @@ def horizontal_long_axis(
 ) -> Volume:
     """Horizontal long-axis slices, inferior to anterior: apex up, septum left. Arguments and errors as `short_axis`."""
     frame = check_inside(volume, heart)
-    thick = 2 * (frame.radius + frame.wall) / slices
+    thick = 2 * frame.equator / slices
     return _cut(
         volume,
         frame,
@@ -225,6 +233,15 @@ def _cut(
     affine[:3, 3] = frame.middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     points = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
     return Volume(sample(volume, points).astype(np.float32), affine)
+
+
+def ventricle_region(image: Volume, frame: HeartFrame) -> np.ndarray:
+    """(x, y, z) bool: the left ventricle with its cavity and `AROUND` mm about it, by its ellipsoid."""
+    points = np.moveaxis(np.indices(image.shape), 0, -1) @ image.affine[:3, :3].T + image.affine[:3, 3]
+    height, across, _ = frame.locate(points)
+    below = (1 - WIDEST) * frame.length - height
+    level = np.hypot(across / (frame.equator + AROUND), below / ((1 - WIDEST) * frame.length + AROUND))
+    return (level < 1) & (height < frame.length + AROUND)
 
 
 def profile(

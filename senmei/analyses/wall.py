@@ -44,7 +44,7 @@ def ray_thickness(rays: Rays) -> np.ndarray:
     start, end = np.where(fair, start, 0), np.where(fair, end, 1)
     left = start + _part(values[rows, start], values[rows, start + 1], (peak + floor_in) / 2)
     right = end - _part(values[rows, end], values[rows, end - 1], (peak + floor_out) / 2)
-    return np.where(fair, (right - left) * step, np.nan).reshape(rays.segments.shape)
+    return np.where(fair, (right - left) * step, np.nan).reshape(rays.wall.segments.shape)
 
 
 def _part(low: np.ndarray, high: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -70,4 +70,4 @@ def wall_thickness(volume: Volume | Sampler, heart: Mapping[str, Any] | HeartFra
     Raises DataError if the heart is unusable or outside the field.
     """
     rays = cast_rays(volume, heart)
-    return thickness_by_segment(ray_thickness(rays), rays.segments)
+    return thickness_by_segment(ray_thickness(rays), rays.wall.segments)
