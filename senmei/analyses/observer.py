@@ -33,7 +33,9 @@ class Observer(Analysis):
 
     Each image is sampled on `slices` short-axis planes around `heart["site_mm"]`, where the defect is or, in its
     twin, would be; the mean plane goes through the channels. The Hotelling template that rates a subject's images
-    is trained on the others'. Multiplying all images by a number changes nothing.
+    is trained on the others'. Multiplying all images by a number changes nothing. A template of few subjects is a
+    poor one: of 6, 12 and 100 pairs whose ideal area is 0.88 it reached 0.72, 0.81 and 0.87, and without any signal
+    0.45, 0.46 and 0.49 on average (leaving one out leans against the class left out). Compare methods on one cohort.
     scan row: `defect` (0 or 1) and `dose`, one for the whole cohort.
 
     Rows: `auc` once a subject, its share in the area (`channels.shares`): their mean over subjects is the area under

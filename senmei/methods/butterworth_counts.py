@@ -50,6 +50,7 @@ class ButterworthCounts(CountsTuned):
     )
     number: ClassVar[str] = "cutoff_per_cm"
     bounds: ClassVar[tuple[float, float]] = (0.1, 1.5)
+    exponent: ClassVar[float] = -2 / 7
 
     def __init__(
         self,

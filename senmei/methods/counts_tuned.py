@@ -15,11 +15,11 @@ from senmei.core.example import Example
 from senmei.core.method import FitContext, Method
 from senmei.core.volume import Volume
 from senmei.methods.tuned import granted_threads, one_volume, positive
+from senmei.physics.spect.heart_region import find_heart
 
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of unit standard deviation
-SMOOTH_MM, CAVITY_MM, HEART_MM = 12.0, 15.0, 45.0  # Gaussian FWHM of the search for the heart
-RADIUS_MM = 60.0  # about the centre of the heart: the left ventricle and what lies against it
-BRIGHT = 0.4  # of the bright level: myocardium and its neighbours, not lung
+SMOOTH_MM = 12.0  # FWHM before a noisy image is thresholded
+BRIGHT = 0.4  # of the hottest wall: myocardium and its neighbours, not lung
 BEYOND = 2.0  # how far outside the fitted noise levels the curve is extrapolated: a factor of 4 in counts
 STEEPEST = 1.0  # |d log value / d log level| of an extrapolation; theory says 2/7
 
@@ -56,8 +56,8 @@ class CountsTuned(Method):
     Applying: log value, linear in log level. Bias grows as width⁴ and variance as level² / width³, so the best
     width follows a power of the level (2/7 for white noise), a straight line in these axes. A half of a thinned
     acquisition is noisier than what the method is applied to, so the line is continued beyond the ends with the
-    slope of all points (at most a factor of 2 in level, slope within ±1, and inside `bounds`). One level alone
-    is held constant.
+    slope of all points (at most a factor of 2 in level, slope within ±1, and inside `bounds`). Where one level is
+    all there is, theory's slope, `exponent`, is taken.
     """
 
     family: ClassVar[str] = "classical"
@@ -68,6 +68,7 @@ class CountsTuned(Method):
     )
     number: ClassVar[str] = "parameter"
     bounds: ClassVar[tuple[float, float]] = (0.1, 10.0)
+    exponent: ClassVar[float] = 0.0  # d log value / d log level, where one level alone was fitted
     oracle: ClassVar[bool] = False
 
     def __init__(self, *, fixed: float | None = None, examples: int = 3, evaluations: int = 10) -> None:
@@ -94,9 +95,9 @@ class CountsTuned(Method):
         """
         raise NotImplementedError(type(self).__name__)
 
-    def find_region(self, image: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
+    def find_region(self, volume: Volume, where: object) -> np.ndarray:
         """(x, y, z) bool: where the risk is evaluated, found in a noisy image alone."""
-        return heart_region(image, voxel)
+        return heart_region(volume, where)
 
     def fit(
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
@@ -150,10 +151,10 @@ class CountsTuned(Method):
             )
         x, y = (np.log(values) for values in self._curve)
         at = float(np.clip(np.log(level), x[0] - np.log(BEYOND), x[-1] + np.log(BEYOND)))
-        value = float(np.interp(at, x, y))
+        slope = self.exponent
         if x[-1] > x[0]:
             slope = float(np.clip(np.polyfit(x, y, 1)[0], -STEEPEST, STEEPEST))
-            value += slope * (at - float(np.clip(at, x[0], x[-1])))
+        value = float(np.interp(at, x, y)) + slope * (at - float(np.clip(at, x[0], x[-1])))
         return float(np.clip(np.exp(value), *self.bounds))
 
     def apply(self, example: Example) -> Volume:
@@ -176,7 +177,7 @@ class CountsTuned(Method):
         else:
             volume = example[self.tunes_on[0]]
             images, targets = (_realisations(example, role) for role in self.tunes_on)
-            region = self.find_region(images.mean(axis=3), volume.voxel)
+            region = self.find_region(volume.like(images.mean(axis=3)), name)
             level = count_level(example, "pair_counts")
         if not images.shape == targets.shape or region.shape != images.shape[:3] or not region.any():
             raise DataError(
@@ -220,23 +221,15 @@ class CountsTuned(Method):
         return value, risk
 
 
-def heart_region(image: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
-    """(x, y, z) bool: the left ventricle and its neighbourhood in a reconstruction, noisy or not.
+def heart_region(volume: Volume, where: object) -> np.ndarray:
+    """(x, y, z) bool: the left ventricle and what lies against it, in a reconstruction, noisy or not.
 
-    image : (x, y, z), any unit. voxel : mm. The ventricle is the place where something dark is wrapped in
-    something bright: the maximum of the image smoothed to 45 mm less that smoothed to 15 mm, FWHM. Around it,
-    within 60 mm, all that is above 40 % of the bright level, and one voxel more. Not a segmentation: organs
-    that touch the heart belong to it as well.
+    Within the ball of `find_heart` all that is above 40 % of the hottest wall's uptake, and one voxel more: not lung,
+    whose error does not depend on the filter, but organs that touch the heart. Raises DataError as `find_heart`.
     """
-    image = np.asarray(image, dtype=np.float32)
-    score = _smooth(image, voxel, HEART_MM) - _smooth(image, voxel, CAVITY_MM)
-    centre = np.unravel_index(int(np.argmax(score)), image.shape)
-    grids = np.ogrid[tuple(slice(n) for n in image.shape)]
-    squared = sum(((g - c) * v) ** 2 for g, c, v in zip(grids, centre, voxel, strict=True))
-    near = squared <= RADIUS_MM**2
-    smooth = _smooth(image, voxel, SMOOTH_MM)
-    bright = near & (smooth > BRIGHT * np.percentile(smooth[near], 95))
-    return ndimage.binary_dilation(bright, iterations=1) & near
+    found = find_heart(volume, where)
+    bright = found.mask & (_smooth(volume.data, volume.voxel, SMOOTH_MM) > BRIGHT * found.level)
+    return ndimage.binary_dilation(bright, iterations=1) & found.mask
 
 
 def bright_level(image: np.ndarray, voxel: tuple[float, float, float]) -> float:

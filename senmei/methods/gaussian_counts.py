@@ -24,6 +24,7 @@ class GaussianCounts(CountsTuned):
     )
     number: ClassVar[str] = "fwhm_mm"
     bounds: ClassVar[tuple[float, float]] = (2.0, 40.0)
+    exponent: ClassVar[float] = 2 / 7
 
     def __init__(self, fwhm_mm: float | None = None, examples: int = 3, evaluations: int = 10) -> None:
         super().__init__(fixed=fwhm_mm, examples=examples, evaluations=evaluations)
