@@ -52,7 +52,7 @@ MU: dict[str, float] = {
     "myocardium": 0.158, "right_ventricle": 0.158, "valve": 0.157,
 }  # fmt: skip
 _TEXTURE = {
-    "liver": 0.10,
+    "liver": 0.06,
     "lung": 0.15,
     "muscle": 0.20,
     "fat": 0.2,

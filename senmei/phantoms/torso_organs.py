@@ -62,11 +62,14 @@ def rib_cage(p: TorsoShape, z: Axis) -> tuple[np.ndarray, np.ndarray]:
 
 def diaphragm(p: TorsoShape, x: Axis, y: Axis) -> np.ndarray:
     """Height of the diaphragm, (nx, ny, 1): two domes, the right one higher, falling toward the ribs."""
-    a, b = (float(r) for r in rib_cage(p, np.float32(-20.0)))
+    a, b = (float(r) for r in rib_cage(p, np.array(-20.0)))
     cx, cy = p.offset_mm
     domes = []
     for side, top in ((1, p.dome_right_mm), (-1, p.dome_left_mm)):
-        r2 = ((x - cx - side * 0.47 * a) / (0.72 * a)) ** 2 + ((y - cy - 0.12 * b) / (0.95 * b)) ** 2
+        lateral = side * (x - cx) - 0.47 * a
+        r2 = (lateral / np.where(lateral > 0, 0.72 * a, 1.1 * a)) ** 2 + (
+            (y - cy - 0.12 * b) / (0.95 * b)
+        ) ** 2
         domes.append(top - p.dome_drop_mm * r2)
     high = np.maximum(*domes)
     return high + 6 * np.log1p(np.exp(-np.abs(domes[0] - domes[1]) / 6))
@@ -126,8 +129,11 @@ def _thorax(p: TorsoShape, x: Axis, y: Axis, z: Axis, chest: np.ndarray, out: np
     lung = chest & (np.abs(x - middle) > half)
     out[chest & ~lung] = PART["fat"]
     out[lung] = PART["lung"]
-    for a, b, radius in p.vessels:
-        out[chest & (capsule(x, y, z, a, b) < radius**2)] = PART["vessels"]
+    tubes = [(capsule(x, y, z, a, b), radius) for a, b, radius in p.vessels]
+    for squared, radius in tubes:
+        out[chest & (squared < (radius + 4) ** 2)] = PART["fat"]
+    for squared, radius in tubes:
+        out[chest & (squared < radius**2)] = PART["vessels"]
 
 
 def _abdomen(
@@ -222,7 +228,7 @@ def _heart(
     right = np.where(t > -6, right, -99.0)
     atria = np.maximum(
         blob((-0.55 * radius, -0.05 * radius, 0.0), (0.62 * radius, 1.0 * radius, 0.85 * radius)),
-        blob((-0.35 * radius, 1.45 * radius, -0.1 * radius), (0.85 * radius, 0.8 * radius, 0.85 * radius)),
+        blob((-0.35 * radius, 1.4 * radius, -0.1 * radius), (0.8 * radius, 0.72 * radius, 0.8 * radius)),
     )
     solid = np.where(t > -6, depth, -99.0)
     around = np.maximum(np.maximum(solid, right), atria)

@@ -90,8 +90,8 @@ def draw_torso(rng: np.random.Generator, *, sex: str | None = None) -> TorsoShap
     spine_y = offset[1] - depth / 2 + 0.8 * fat + 30 + spine
     heart = draw_heart(rng, sex=sex, size=size)
     middle = (
-        offset[0] - normal(0.24, 0.04, 0.15, 0.33) * cage[0],
-        offset[1] + normal(0.16, 0.06, 0.0, 0.3) * cage[1],
+        offset[0] - normal(0.34, 0.05, 0.22, 0.46) * cage[0],
+        offset[1] + normal(0.27, 0.06, 0.1, 0.4) * cage[1],
         normal(0, 3, -6, 6),
     )
     heart = _fitted(replace(heart, centre_mm=middle), offset, cage)
@@ -159,12 +159,18 @@ def draw_torso(rng: np.random.Generator, *, sex: str | None = None) -> TorsoShap
         vessels=_vessels(heart, offset, spine_y),
         breasts=_breasts(rng, offset, width, depth, size) if female else (),
         lung_mu=between(0.034, 0.052),
-        texture=tuple(
-            (0.5, float(rng.uniform(0, 2 * np.pi)), *(float(k) for k in rng.normal(0, 2 * np.pi / 110, 3)))
-            for _ in range(6)
-        ),
+        texture=_texture_waves(rng),
         heart=heart,
     )
+
+
+def _texture_waves(rng: np.random.Generator) -> tuple[tuple[float, float, float, float, float], ...]:
+    """Six plane waves of about 65 mm whose sum has a variance near 1."""
+    waves = []
+    for _ in range(6):
+        kx, ky, kz = rng.normal(0, 2 * np.pi / 110, 3)
+        waves.append((0.577, float(rng.uniform(0, 2 * np.pi)), float(kx), float(ky), float(kz)))
+    return tuple(waves)
 
 
 def _fitted(heart: HeartShape, offset: tuple[float, float], cage: tuple[float, float]) -> HeartShape:
@@ -220,7 +226,7 @@ def _vessels(heart: HeartShape, offset: tuple[float, float], spine_y: float) -> 
     trunk = (
         lv.base + 0.1 * lv.length * lv.axes[0] + 0.8 * lv.radius * lv.axes[1] + 0.5 * lv.radius * lv.axes[2]
     )
-    cava = np.array([offset[0] + 34, root[1] - 12, 0.0])
+    cava = np.array([offset[0] + 20, root[1] - 12, 0.0])
 
     def tube(a: np.ndarray, b: np.ndarray, radius: float) -> Tube:
         return tuple(map(float, a)), tuple(map(float, b)), radius  # type: ignore[return-value]
@@ -238,8 +244,8 @@ def _breasts(
     rng: np.random.Generator, offset: tuple[float, float], width: float, depth: float, size: float
 ) -> tuple[Ellipsoid, ...]:
     """Two half ellipsoids on the front of the chest, alike but for some asymmetry."""
-    across = float(np.clip(rng.normal(62 + 6 * size, 6), 45, 82))
-    forward = float(np.clip(rng.normal(34 + 10 * size, 9), 12, 62))
+    across = float(np.clip(rng.normal(68 + 6 * size, 6), 50, 88))
+    forward = float(np.clip(rng.normal(24 + 8 * size, 8), 8, 42))
     lateral, height = float(rng.uniform(0.46, 0.58)), float(rng.normal(6, 12))
     out: list[Ellipsoid] = []
     for side in (-1, 1):
