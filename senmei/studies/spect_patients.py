@@ -24,16 +24,23 @@ def simulate_patient(
 
     Roles: `projections` (u, v, view) or (u, v, view, phase), expected photons, those of the whole field and all phases
     summing to 1; `attenuation` 1/cm, `labels`, `segments` on the reconstruction's grid; `heart` and `acquisition`.
+    In `heart`, `site_mm` is the middle of the subject's defect, also in the image that does not have it.
     """
     from senmei.phantoms.torso import draw_defect, draw_torso, draw_uptake
 
     shape = draw_torso(draw_generator(seed, "torso"))
     uptake = draw_uptake(draw_generator(seed, "uptake"))
-    defect = draw_defect(draw_generator(seed, "defect"))
-    return {
+    low, high = cohort["defect_contrast"]
+    defect = draw_defect(draw_generator(seed, "defect"), contrast=(float(low), float(high)))
+    made = {
         row["image"]: _image(shape, uptake, defect if int(row["defect"]) else None, cohort, projectors)
         for row in images
     }
+    hearts = [roles["heart"] for roles in made.values()]
+    for site in [heart["defect"]["centre_mm"] for heart in hearts if heart["defect"]]:
+        for heart in hearts:
+            heart["site_mm"] = site
+    return made
 
 
 def _image(
@@ -91,7 +98,7 @@ def expected_photons(
         camera = projectors.get(orbit_of(cohort, coarse.activity.shape), coarse.mu.data)
         spread = scatter_projections(coarse.activity.data, coarse.mu.data, camera)
         data = data + spread.double().numpy() * fine**3
-    return data
+    return np.clip(data, 0, None)  # convolutions round to a millionth below zero
 
 
 def orbit_of(cohort: Mapping[str, Any], shape: Sequence[int], voxel_mm: float | None = None) -> Acquisition:

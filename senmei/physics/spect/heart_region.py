@@ -10,10 +10,19 @@ from senmei.core.errors import DataError
 from senmei.core.volume import Volume
 
 _RADIUS = 62.0  # mm: the region is a ball that holds a normal left ventricle wherever it points
-_WALL, _AROUND = 34.0, 66.0  # mm: a left ventricle fills a ball of the first radius, and lung surrounds it
-_SMOOTH = 8.0  # mm, standard deviation: what counting noise leaves of a wall
-# Where the middle of a left ventricle can be, from the middle of the body (mm; the patient's left is -x)
-_WINDOW = ((-95.0, 15.0), (-45.0, 95.0))
+_WALL = (
+    (26.0, 8.0),
+    (32.0, 8.0),
+)  # mm: mid-wall radius of the shells looked for, and how sharp they are (s. d.)
+_REACH = 48.0  # mm: surroundings that a shell must stand out from
+_SMOOTH = 4.0  # mm, standard deviation
+_EDGE = 32.0  # mm: a ventricle whose middle is nearer to the first or last slice is cut
+_LIKELY = (
+    (-45.0, 45.0),
+    (20.0, 45.0),
+)  # mm: where it usually is from the middle of the body (left is -x), and s. d.
+_TALL = 90.0  # mm: s. d. along z, from the middle of the field
+_LIKE = 0.3  # correlation with a shell below which there is none
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,12 @@ class HeartRegion:
 
 
 def find_heart(image: Volume, where: object) -> HeartRegion:
-    """The left ventricle of a reconstruction: what stands out from its surroundings, left of and before the spine.
+    """The left ventricle of a reconstruction: the shell that stands out, left of and before the spine.
 
-    The smoothed image is compared with its means over a ball of the ventricle's size and over one of twice that size:
-    liver, spleen and gut are as hot, but not where the search looks, or not surrounded by lung.
-    Raises DataError naming `where` if nothing stands out there, or if it is cut by the first or last slice.
+    The square root of the smoothed image (so that liver and gut, often hotter, do not drown the rest) is correlated
+    with shells of two sizes, normalised at each place [template matching: Lewis JP, Vision Interface 1995], and
+    weighted by how usual the place is. On 60 simulated scans at 1/4 and 1/8 dose the middle was found within 13 mm.
+    Raises DataError naming `where` if nothing like a ventricle is there, or if the first or last slice cuts it.
     """
     from scipy import ndimage
 
@@ -41,35 +51,37 @@ def find_heart(image: Volume, where: object) -> HeartRegion:
     voxel = np.array(image.voxel)
     smooth = ndimage.gaussian_filter(data, _SMOOTH / voxel)
     places = _places(image)
+    if not smooth.max() > 0:
+        raise _absent(where, "the image is empty")
     middle = _middle_of_body(smooth, places)
-    near, far = (_ball_mean(smooth, voxel, radius) for radius in (_WALL, _AROUND))
-    score = near - far
-    inside = np.ones(data.shape, bool)
-    for axis, (low, high) in enumerate(_WINDOW):
-        offset = places[axis] - middle[axis]
-        inside &= (offset >= low) & (offset <= high)
-    body = float(smooth[smooth > 0.1 * smooth.max()].mean()) if smooth.max() > 0 else 0.0
-    if not inside.any() or body <= 0 or score[inside].max() < 0.15 * body:
-        raise DataError(
-            "No heart in the field of view",
-            where=where,
-            why="no region on the patient's left stands out from what surrounds it",
-            fix="check the patient's position and orientation (head first, supine), or leave the scan out",
-        )
-    at = np.unravel_index(int(np.argmax(np.where(inside, score, -np.inf))), data.shape)
-    weight = np.clip(smooth - far[at], 0, None) * (_distance(places, [p[at] for p in places]) <= _AROUND)
-    centre = np.array([float((p * weight).sum() / weight.sum()) for p in places])
-    z = places[2][0, 0]
-    ends = sorted((float(z[0]), float(z[-1])))
-    if centre[2] - ends[0] < _WALL - voxel[2] or ends[1] - centre[2] < _WALL - voxel[2]:
+    like = np.maximum.reduce([_correlation(np.sqrt(smooth), voxel, *shell) for shell in _WALL])
+    usual = ((places[2] - places[2].mean()) / _TALL) ** 2
+    for axis, (mean, spread) in enumerate(_LIKELY):
+        usual = usual + ((places[axis] - middle[axis] - mean) / spread) ** 2
+    at = np.unravel_index(int(np.argmax(like * np.exp(-usual / 2))), data.shape)
+    if like[at] < _LIKE:
+        raise _absent(where, "nothing on the patient's left looks like the wall of a ventricle")
+    centre = np.array([float(p[at]) for p in places])
+    ends = places[2][0, 0, 0], places[2][0, 0, -1]
+    left = float(min(abs(centre[2] - ends[0]), abs(centre[2] - ends[1])))
+    if left < _EDGE:
         raise DataError(
             "The heart is cut by the edge of the field",
             where=where,
-            why=f"its middle lies {min(centre[2] - ends[0], ends[1] - centre[2]):.0f} mm from the first or last slice",
+            why=f"its middle lies {left:.0f} mm from the first or last slice",
             fix="reconstruct more slices, or leave the scan out: what was not acquired cannot be restored",
         )
-    mask = _distance(places, centre) <= _RADIUS
+    mask = np.sqrt(sum((p - c) ** 2 for p, c in zip(places, centre, strict=True))) <= _RADIUS
     return HeartRegion(centre, mask, float(np.percentile(smooth[mask], 99)))
+
+
+def _absent(where: object, why: str) -> DataError:
+    return DataError(
+        "No heart in the field of view",
+        where=where,
+        why=why,
+        fix="check the patient's position and orientation (supine, head first), or leave the scan out",
+    )
 
 
 def _places(image: Volume) -> list[np.ndarray]:
@@ -77,10 +89,6 @@ def _places(image: Volume) -> list[np.ndarray]:
     index = np.indices(image.data.shape, dtype=np.float32)
     a = image.affine
     return [(a[i, 0] * index[0] + a[i, 1] * index[1] + a[i, 2] * index[2] + a[i, 3]) for i in range(3)]
-
-
-def _distance(places: list[np.ndarray], centre: np.ndarray | list[float]) -> np.ndarray:
-    return np.sqrt(sum((p - c) ** 2 for p, c in zip(places, centre, strict=True)))
 
 
 def _middle_of_body(smooth: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
@@ -91,12 +99,19 @@ def _middle_of_body(smooth: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
     return np.array([(np.percentile(p[body], 1) + np.percentile(p[body], 99)) / 2 for p in places])
 
 
-def _ball_mean(data: np.ndarray, voxel: np.ndarray, radius: float) -> np.ndarray:
-    """Mean over a ball of `radius` mm around each voxel; beyond the edge there is nothing, not zero."""
+def _correlation(data: np.ndarray, voxel: np.ndarray, radius: float, width: float) -> np.ndarray:
+    """Normalised correlation (-1 to 1) of the surroundings of each voxel with a shell around it."""
     from scipy.signal import fftconvolve
 
-    reach = np.floor(radius / voxel).astype(int)
+    reach = np.floor(_REACH / voxel).astype(int)
     grid = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
-    ball = (sum((g * v) ** 2 for g, v in zip(grid, voxel, strict=True)) <= radius**2).astype(np.float32)
-    total = fftconvolve(data, ball, mode="same")
-    return np.asarray(total / fftconvolve(np.ones_like(data), ball, mode="same"), dtype=np.float32)
+    distance = np.sqrt(sum((g * v) ** 2 for g, v in zip(grid, voxel, strict=True)))
+    inside = (distance <= _REACH).astype(np.float32)
+    shell = np.exp(-0.5 * ((distance - radius) / width) ** 2)
+    shell = np.where(inside > 0, shell - shell[inside > 0].mean(), 0).astype(np.float32)
+    shell /= np.sqrt((shell**2).sum())
+    number = fftconvolve(np.ones_like(data), inside, mode="same")
+    mean = fftconvolve(data, inside, mode="same") / number
+    square = fftconvolve(data * data, inside, mode="same") / number
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-4 * square.max()) * number)
+    return np.asarray(fftconvolve(data, shell, mode="same") / spread, dtype=np.float32)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Uptake volume that the views see of a normal patient, attenuated (uptake 1 = normal myocardium; ml): brings images
 # to about 1 in the myocardium. Only a unit: it is one number for all patients and doses.
-UPTAKE_ML = 2000.0
+UPTAKE_ML = 1700.0
 
 
 class Projectors:
@@ -98,7 +98,7 @@ class Imaging:
         assert self.mu is not None
         plain = self.projectors.get(self.acquisition, self.mu, psf=False)
         first = osem(measured, plain, iterations=1, subsets=int(self.settings["subsets"]))
-        spread = scatter_projections(first, self.mu, plain)
+        spread = scatter_projections(first, self.mu, plain).clamp_min(0)  # rounding of its convolutions aside
         total = measured.sum(dim=(-3, -2, -1), keepdim=True).clamp_min(1e-12)
         return spread / (1 + spread.sum(dim=(-3, -2, -1), keepdim=True) / total)
 
