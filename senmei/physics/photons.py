@@ -70,9 +70,7 @@ def draw_compton(energy_kev: ArrayLike, rng: np.random.Generator) -> NDArray[np.
         low = first * (2.0 * now + 9.0) <= 2.0 * now + 1.0
         inverse = np.where(low, 1.0 + 2.0 * now * second, (1.0 + 2.0 * now) / (1.0 + 2.0 * now * second))
         candidate = 1.0 - (inverse - 1.0) / now
-        limit = np.where(
-            low, 4.0 * (1.0 / inverse - 1.0 / inverse**2), 0.5 * (candidate**2 + 1.0 / inverse)
-        )
+        limit = np.where(low, 4.0 * (1.0 / inverse - 1.0 / inverse**2), 0.5 * (candidate**2 + 1.0 / inverse))
         kept = third <= limit
         cosine[left[kept]] = candidate[kept]
         left = left[~kept]
