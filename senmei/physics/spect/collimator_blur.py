@@ -1,9 +1,11 @@
 """The collimator's blur of all depths from a few Gaussians.
 
-A kernel a plane is what makes projectors slow. The kernels of all planes are one smooth family, a Gaussian whose width
-grows with distance, so each is a combination of a few of its members ("nodes"), to 1e-4 of its peak:
-G(σ(depth)) ≈ Σ_r c_r(depth) G(σ_r). Planes are summed into one image a node with weights c_r, and only those few images
-are convolved, separably, each Gaussian a Toeplitz matrix along u and along v. All linear, hence exactly transposable.
+A kernel for each plane is what makes projectors slow. The kernels of all planes are one smooth family, a Gaussian
+whose width grows with distance, so a few of its members ("nodes") do for all: each plane is shared between the two
+nodes around it, in the proportion that gives its own variance, G(σ²) ≈ (1 - w) G(σ₁²) + w G(σ₂²). Planes are summed
+into one image a node, and only those few images are convolved, separably, each Gaussian a Toeplitz matrix along u and
+along v. Kernels stay non-negative, their sum and variance are exact, their values right to 1 % of the peak, and all is
+linear, hence exactly transposable.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ import torch
 
 from senmei.physics.spect.geometry import Acquisition
 
-TOLERANCE = 1e-4  # largest error of a kernel, as a fraction of its peak
-MOST_NODES = 24
+TOLERANCE = 0.01  # largest error of a kernel, as a fraction of its peak
 _FWHM = 2 * np.sqrt(2 * np.log(2))
 
 
@@ -32,7 +33,8 @@ class CollimatorBlur:
             acquisition.camera.resolution_fwhm_mm(acquisition.plane_distances_mm(i)) for i in first.values()
         ]
         sigma = np.concatenate(fwhm) / _FWHM / acquisition.voxel_mm
-        nodes, weights = fit_nodes(sigma)
+        nodes = choose_nodes(float(sigma.min()), float(sigma.max()))
+        weights = share(sigma, nodes)
         by_radius = dict(zip(first, np.split(weights, len(first), axis=1), strict=True))
         self._weights = {
             radius: torch.from_numpy(np.ascontiguousarray(w, np.float32)).to(device)
@@ -57,32 +59,40 @@ class CollimatorBlur:
         return planes.view(-1, self._nz)
 
 
-def fit_nodes(sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes (node,) and weights (node, len(sigma)) float64 that make 2D Gaussians of `sigma` pixels.
+def choose_nodes(low: float, high: float) -> np.ndarray:
+    """Widths (node,) from `low` to `high` in pixels, as far apart as `TOLERANCE` lets the kernels between them be."""
+    trial = np.exp(np.linspace(np.log(low), np.log(high), 400)) if high > low else np.array([low])
+    kernels = gaussian_profiles(trial, int(np.ceil(5 * high)) + 2)
+    chosen = [0]
+    while chosen[-1] < len(trial) - 1:
+        start = chosen[-1]
+        near, far = start + 1, len(trial) - 1
+        while near < far:  # the farthest next node that still does
+            guess = (near + far + 1) // 2
+            ends = [start, guess]
+            middle = int(np.searchsorted(trial, np.sqrt((trial[ends] ** 2).mean())))
+            mixed = _corner(kernels[ends], share(trial[middle : middle + 1], trial[ends])[:, 0])
+            wanted = _corner(kernels[middle : middle + 1], np.ones(1))
+            if np.abs(mixed - wanted).max() <= TOLERANCE * wanted[0, 0]:
+                near = guess
+            else:
+                far = guess - 1
+        chosen.append(near)
+    return trial[chosen]
 
-    Least squares over the kernels' samples, their sum (counts) held; as few nodes as keep the error of every kernel
-    below `TOLERANCE` of its peak, placed at Chebyshev points of log sigma, the ends included.
-    """
-    low, high = float(sigma.min()), float(sigma.max())
-    size = int(np.ceil(5 * high)) + 2
-    wanted = _corner(gaussian_profiles(sigma, size))
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
-    for count in range(1, MOST_NODES + 1):
-        place = -np.cos(np.pi * (np.arange(count) + 0.5) / count)
-        place = place / max(place[-1], 1e-9) if count > 1 else place * 0
-        nodes = np.sqrt(low * high) * (high / low) ** (place / 2)
-        basis = _corner(gaussian_profiles(nodes, size))
-        held = 10.0
-        left = np.vstack([basis.T, np.full((1, count), held)])
-        right = np.vstack([wanted.T, np.full((1, len(sigma)), held)])
-        weights = np.linalg.lstsq(left, right, rcond=1e-12)[0]
-        error = float((np.abs(basis.T @ weights - wanted.T).max(0) / wanted[:, 0]).max())
-        if best is None or error < best[0]:
-            best = error, nodes, weights
-        if error < TOLERANCE:
-            break
-    assert best is not None
-    return best[1], best[2] / best[2].sum(0)
+
+def share(sigma: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Weights (node, len(sigma)): each sigma² as a mean of the two nodes' around it; columns sum to one."""
+    if len(nodes) == 1:
+        return np.ones((1, len(sigma)))
+    variance = nodes**2
+    after = np.clip(np.searchsorted(nodes, sigma), 1, len(nodes) - 1)
+    weights = np.zeros((len(nodes), len(sigma)))
+    part = np.clip((sigma**2 - variance[after - 1]) / (variance[after] - variance[after - 1]), 0, 1)
+    columns = np.arange(len(sigma))
+    weights[after - 1, columns] = 1 - part
+    weights[after, columns] = part
+    return weights
 
 
 def gaussian_profiles(sigma: np.ndarray, size: int) -> np.ndarray:
@@ -104,9 +114,9 @@ def gaussian_profiles(sigma: np.ndarray, size: int) -> np.ndarray:
     return kernels(np.maximum(matched, 0.05))[:, :size]
 
 
-def _corner(profiles: np.ndarray) -> np.ndarray:
-    """The quarter (len, size * size) of 2D kernels with offsets from 0 up; the rest is its mirror."""
-    return (profiles[:, :, None] * profiles[:, None, :]).reshape(len(profiles), -1)
+def _corner(profiles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The quarter with offsets from 0 up of a sum of 2D kernels."""
+    return np.einsum("r,ri,rj->ij", weights, profiles, profiles)
 
 
 def _toeplitz(profiles: torch.Tensor, n: int) -> torch.Tensor:

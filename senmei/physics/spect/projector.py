@@ -49,6 +49,14 @@ class Gather:
         )
 
 
+def tensor(values: ArrayLike | torch.Tensor, device: str | torch.device = "cpu") -> torch.Tensor:
+    """Float32 tensor on a device; arrays that may not be written to are copied."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().to(device, torch.float32)
+    array = np.asarray(values, np.float32)
+    return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
+
+
 class Projector:
     """Expected counts of an acquisition, and the transpose.
 
@@ -80,12 +88,13 @@ class Projector:
         return other
 
     def _set_attenuation(self, mu: ArrayLike | torch.Tensor | None) -> None:
-        self._factors: dict[int, torch.Tensor] = {}
+        self._factors = torch.empty(0)
+        self._filled: set[int] = set()  # views whose factors are known
         self._sensitivities: dict[tuple[int, ...], torch.Tensor] = {}
         self.mu: torch.Tensor | None = None
         if mu is None:
             return
-        self.mu = torch.as_tensor(mu, dtype=torch.float32, device=self.device)
+        self.mu = tensor(mu, self.device).clone()
         if tuple(self.mu.shape) != self.acquisition.shape:
             raise _unfit("the attenuation map", tuple(self.mu.shape), self.acquisition.shape)
         if not bool(torch.isfinite(self.mu).all()) or float(self.mu.min()) < 0:
@@ -102,7 +111,7 @@ class Projector:
 
         Batch entries share the work of rotation. Raises DataError when the grid is not the acquisition's.
         """
-        image = torch.as_tensor(image, dtype=torch.float32, device=self.device)
+        image = tensor(image, self.device)
         if tuple(image.shape[-3:]) != self.acquisition.shape:
             raise _unfit("the image", tuple(image.shape), self.acquisition.shape)
         n, _, nz = self.acquisition.shape
@@ -123,7 +132,7 @@ class Projector:
         self, projections: ArrayLike | torch.Tensor, views: Sequence[int] | None = None
     ) -> torch.Tensor:
         """Images (…, x, y, z): the transpose of `forward`, of projections (…, u, v, view) of the same views."""
-        projections = torch.as_tensor(projections, dtype=torch.float32, device=self.device)
+        projections = tensor(projections, self.device)
         n, _, nz = self.acquisition.shape
         chosen = self._chosen(views)
         if tuple(projections.shape[-3:]) != (n, nz, len(chosen)):
@@ -142,7 +151,7 @@ class Projector:
     @torch.no_grad()
     def planes(self, image: ArrayLike | torch.Tensor, view: int) -> torch.Tensor:
         """The image (…, x, y, z) turned to face a view: (…, depth, u, v), depth growing toward the detector."""
-        image = torch.as_tensor(image, dtype=torch.float32, device=self.device)
+        image = tensor(image, self.device)
         n, _, nz = self.acquisition.shape
         turn = self._turn(view)[0]
         turned = torch.stack([turn(table) for table in image.reshape(-1, n * n, nz)])
@@ -173,15 +182,20 @@ class Projector:
         """Attenuation factors (depth * u, v) of a view, or None."""
         if self.mu is None:
             return None
-        if view in self._factors:
+        if view in self._filled:
             return self._factors[view]
         n, _, nz = self.acquisition.shape
-        planes = self._turn(view)[0](self.mu.reshape(n * n, nz)).view(n, n, nz)
-        path = planes.flip(0).cumsum(0).flip(0) - planes / 2
-        factor = torch.exp(path * (-self.acquisition.voxel_mm / 10)).view(n * n, nz)
-        if factor.nbytes * self.acquisition.views <= KEPT_BYTES:
-            self._factors[view] = factor
-        return factor
+        planes = self._turn(view)[0](self.mu.reshape(n * n, nz)).view(n, -1)
+        # the path of plane k: all planes nearer to the detector, and half of its own
+        length = torch.ones(n, n, device=self.device).triu_().fill_diagonal_(0.5)
+        length *= -self.acquisition.voxel_mm / 10
+        if 4 * n * n * nz * self.acquisition.views > KEPT_BYTES:
+            return torch.mm(length, planes).exp_().view(n * n, nz)
+        if not self._filled:
+            self._factors = torch.empty(self.acquisition.views, n * n, nz, device=self.device)
+        torch.mm(length, planes, out=self._factors[view].view(n, -1)).exp_()
+        self._filled.add(view)
+        return self._factors[view]
 
 
 def rotation(acquisition: Acquisition, view: int) -> sparse.csr_array:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.physics.spect.geometry import Acquisition
-from senmei.physics.spect.projector import Gather, Projector
+from senmei.physics.spect.projector import Gather, Projector, tensor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -45,12 +45,12 @@ def osem(
             why=f"there are {views} views; a subset holds at least one, and one iteration is the least",
             fix=f"take 1 to {views} subsets",
         )
-    counts = torch.as_tensor(projections, dtype=torch.float32, device=projector.device)
+    counts = tensor(projections, projector.device)
     if tuple(counts.shape[-3:]) != projector.acquisition.projection_shape:
         raise _unfit("the projections", tuple(counts.shape), projector.acquisition.projection_shape)
     added = None
     if scatter is not None:
-        added = torch.as_tensor(scatter, dtype=torch.float32, device=projector.device)
+        added = tensor(scatter, projector.device)
         if tuple(added.shape[-3:]) != projector.acquisition.projection_shape:
             raise _unfit("the scatter", tuple(added.shape), projector.acquisition.projection_shape)
     image = _first(start, projector).expand(*counts.shape[:-3], *projector.acquisition.shape).clone()
@@ -70,7 +70,7 @@ def osem(
 def _first(start: ArrayLike | torch.Tensor | None, projector: Projector) -> torch.Tensor:
     shape = projector.acquisition.shape
     if start is not None:
-        first = torch.as_tensor(start, dtype=torch.float32, device=projector.device)
+        first = tensor(start, projector.device)
         if tuple(first.shape[-3:]) != shape:
             raise _unfit("the first image", tuple(first.shape), shape)
         return first
@@ -108,7 +108,7 @@ def fbp(
             why="cutoff is a fraction of the Nyquist frequency, order a positive number",
             fix="take filter 'ramp' or 'butterworth', cutoff e.g. 0.5, order e.g. 5",
         )
-    data = torch.as_tensor(projections, dtype=torch.float32)
+    data = tensor(projections, projections.device if isinstance(projections, torch.Tensor) else "cpu")
     if tuple(data.shape[-3:]) != acquisition.projection_shape:
         raise _unfit("the projections", tuple(data.shape), acquisition.projection_shape)
     n, nz, views = acquisition.projection_shape
