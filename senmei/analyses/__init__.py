@@ -7,5 +7,7 @@ ANALYSES = Registry(
     {
         "tissues": "senmei.analyses.tissues:Tissues",
         "repeats": "senmei.analyses.repeats:Repeats",
+        "perfusion": "senmei.analyses.perfusion:Perfusion",
+        "observer": "senmei.analyses.observer:Observer",
     },
 )

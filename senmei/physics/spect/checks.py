@@ -193,8 +193,8 @@ def check_direction(
 def _coarse(
     projections: np.ndarray, acquisition: Acquisition, mu: np.ndarray | None
 ) -> tuple[np.ndarray, Acquisition, np.ndarray | None]:
-    """Projections in bins of about 13 mm in at most 20 views, their geometry and the map on its grid."""
-    n = max(1, round(12.8 / acquisition.voxel_mm))
+    """Projections in bins of 7 to 13 mm, in about 20 views, their geometry and the map on its grid."""
+    n = max(1, round(9.0 / acquisition.voxel_mm))
     step = max(1, acquisition.views // 20)
     nx, ny, nz = (size // n for size in acquisition.shape)
     data = np.asarray(projections, dtype=np.float64)[: nx * n, : nz * n, ::step]
