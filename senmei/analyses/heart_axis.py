@@ -11,18 +11,23 @@ from senmei.core.errors import DataError
 from senmei.core.volume import Volume
 from senmei.phantoms.ventricle import WIDEST
 
-USUAL = np.array([0.62, -0.62, 0.48])  # apex -> base in RAS+: to the right, posterior and up ("assumed" mean)
+# What left ventricles usually are ("assumed"), as mean and standard deviation. AXIS: apex -> base, RAS+ (to the right,
+# posterior, up), degrees about it. SIZES: greatest radius and length of the middle of the wall, its blurred sd, mm.
+AXIS, AXIS_SPREAD = np.array([0.62, -0.62, 0.48]) / np.linalg.norm([0.62, -0.62, 0.48]), 25.0
+SIZES, SIZES_SPREAD = np.array([28.0, 80.0, 8.0]), np.array([6.0, 16.0, 2.0])
+LOWER, UPPER = np.array([12.0, 40.0, 4.0]), np.array([50.0, 125.0, 14.0])
+WALL = 10.0  # mm, usual thickness
 TILT = 35.0  # degrees: starts around the usual axis
 TURNS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 PLACES = 3  # where the fit is started
 SMOOTH = 8.0  # mm FWHM, against noise, before the fit
 CUBE = 70.0  # mm: half the box around the heart that the fit looks at
-FITTED = 22.0  # mm around the wall that the second fit looks at
-WALL = (10.0, 7.0)  # mm: usual thickness, and width (sd) of the blurred wall
-LOWER = np.array(
-    [15.0, 45.0, 3.5]
-)  # mm: greatest radius and length of the middle of the wall, its blurred sd
-UPPER = np.array([50.0, 120.0, 14.0])
+INSIDE, OUTSIDE = (
+    24.0,
+    14.0,
+)  # mm on either side of the wall that count: further out lie liver and right ventricle
+SURPRISE = 0.15  # of the brightness: larger misfits count less than by their square
+FAITH = 0.02  # weight of a standard deviation from the usual beside the misfit of a voxel
 
 
 def find_axis(
@@ -30,36 +35,29 @@ def find_axis(
 ) -> dict[str, Any]:
     """A `heart` dict estimated from the image alone: apex_mm, base_mm, septum, wall_mm, cavity_mm, length_mm, fit.
 
-    volume : (x, y, z), RAS+ geometry. region : where the heart is (> 0); without it the whole image is searched.
-    A blurred ellipsoid, cut open at its base, is fitted to the image: position, axis, radius, length, blur,
-    brightness and background, by robust least squares, so that the liver beside it counts little. It starts from
-    five axes around the usual one at each of the three likeliest places, and is fitted once more only near the
-    wall found. The septum is put where the two rotations of clinical reorientation put it: at right angles to the
-    axis, horizontal. wall_mm is not found but the usual 10 mm. `fit` : correlation of model and image near the
-    wall, 0..1; below about 0.6 do not trust the axis.
+    volume : (x, y, z), RAS+ geometry. region : where the heart is (> 0), roughly; without it, anywhere.
+    The image is searched for the places most like a ventricle about the usual axis, their middle within `region`.
+    From the best three and five axes each, a blurred ellipsoid, cut open at its base, is fitted: position, axis,
+    radius, length, blur, brightness and background, by robust least squares with weak priors, looking only at voxels
+    near the wall, as liver and gut lie close. The septum is put where the two rotations of clinical reorientation
+    put it: at right angles to the axis, horizontal. wall_mm is not found but the usual 10 mm. `fit` : correlation of
+    model and image around the wall, 0..1.
     Deterministic. Raises DataError if the region is empty, on another grid, or the image empty or constant in it.
     """
     data, inside = _checked(volume, region, where)
-    usual = USUAL / np.linalg.norm(USUAL)
-    side = np.cross(usual, [0.0, 0.0, 1.0])
+    side = np.cross(AXIS, [0.0, 0.0, 1.0])
     side /= np.linalg.norm(side)
     tilt = np.tan(np.radians(TILT))
-    turns = [a * tilt * side + b * tilt * np.cross(usual, side) for a, b in TURNS]
-    axes = [usual + turn for turn in turns]
-    best, fit = None, -1.0
-    for centre in _candidates(data, inside, volume, usual):
-        points, values = _around(data, inside, volume, centre)
-        found = min(
-            (_fit(_start(centre, a / np.linalg.norm(a)), points[::2], values[::2], 12) for a in axes),
-            key=lambda solution: solution.cost,
-        )
-        for _ in range(2):
-            near = np.abs(_distance(found.x, points)[0]) < FITTED
-            if near.sum() > 200:
-                found = _fit(found.x, points[near], values[near], 40)
-        alike = _likeness(found.x, points, values)
-        if alike > fit:
-            best, fit = found.x, alike
+    axes = [AXIS + tilt * (a * side + b * np.cross(AXIS, side)) for a, b in TURNS]
+    best, lead, fit = None, -np.inf, 0.0
+    for centre in _candidates(data, inside, volume):
+        points, values = _around(data, volume, centre)
+        found = min((_settle(_start(centre, a), points, values, 2, 6) for a in axes), key=lambda f: f[1])
+        x, _ = _settle(found[0], points, values, 4, 15)
+        alike = _likeness(x, points, values)
+        score = alike - FAITH * float((_unusual(x) ** 2).sum())
+        if score > lead:
+            best, lead, fit = x, score, alike
     assert best is not None
     return _heart(best, fit)
 
@@ -87,7 +85,7 @@ def _checked(volume: Volume, region: Volume | np.ndarray | None, where: str) -> 
     return ndimage.gaussian_filter(data, [SMOOTH / 2.3548 / v for v in volume.voxel], mode="nearest"), inside
 
 
-def _candidates(data: np.ndarray, inside: np.ndarray, volume: Volume, axis: np.ndarray) -> list[np.ndarray]:
+def _candidates(data: np.ndarray, inside: np.ndarray, volume: Volume) -> list[np.ndarray]:
     """World mm of the places most like a left ventricle along the usual axis: peaks of a normalised correlation.
 
     Normalised by the local contrast, so that a bright liver does not win. Up to `PLACES`, 40 mm apart or more.
@@ -95,8 +93,8 @@ def _candidates(data: np.ndarray, inside: np.ndarray, volume: Volume, axis: np.n
     half = [int(np.ceil(CUBE * 0.8 / v)) for v in volume.voxel]
     grid = np.moveaxis(np.indices([2 * h + 1 for h in half]), 0, -1) - half
     points = (grid @ volume.affine[:3, :3].T).reshape(-1, 3)
-    x = _start(np.zeros(3), axis)
-    near = (np.abs(_distance(x, points)[0]) < FITTED).reshape(grid.shape[:3]).astype(float)
+    x = _start(np.zeros(3), AXIS)
+    near = _zone(x, points).reshape(grid.shape[:3]).astype(float)
     shape = _model(x, points).reshape(near.shape) * near
     shape -= near * shape.sum() / near.sum()
     flipped = [a[::-1, ::-1, ::-1] for a in (shape, near)]
@@ -114,30 +112,44 @@ def _candidates(data: np.ndarray, inside: np.ndarray, volume: Volume, axis: np.n
     return chosen
 
 
-def _around(
-    data: np.ndarray, inside: np.ndarray, volume: Volume, centre: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """World points (n, 3) mm of the region within a box around a place, and their values over the 99th percentile."""
+def _around(data: np.ndarray, volume: Volume, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """World points (n, 3) mm of a box around a place, and their values over the wall's likely brightness."""
     inverse = np.linalg.inv(volume.affine)
     middle = inverse[:3, :3] @ centre + inverse[:3, 3]
-    at = np.argwhere(inside)
+    at = np.moveaxis(np.indices(data.shape), 0, -1).reshape(-1, 3)
     at = at[(np.abs(at - middle) <= CUBE / np.array(volume.voxel)).all(axis=1)]
     values = data[tuple(at.T)]
-    level = float(np.percentile(values, 99))
-    return at @ volume.affine[:3, :3].T + volume.affine[:3, 3], values / (level if level > 0 else 1.0)
+    points = at @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    near = _zone(_start(centre, AXIS), points)
+    level = float(np.percentile(values[near], 95)) if near.any() else 0.0
+    return points, values / level if level > 0 else values
+
+
+def _zone(x: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n,) bool: the points around a ventricle that are compared with it."""
+    off, down = _distance(x, points)
+    return (off > -INSIDE) & (off < OUTSIDE) & (down > -OUTSIDE)
 
 
 def _likeness(x: np.ndarray, points: np.ndarray, values: np.ndarray) -> float:
-    """Correlation of model and image near the wall, not below 0."""
-    near = np.abs(_distance(x, points)[0]) < FITTED
+    """Correlation of model and image around the wall, not below 0."""
+    near = _zone(x, points)
     if near.sum() < 10 or values[near].std() == 0:
         return 0.0
     return max(float(np.corrcoef(_model(x, points[near]), values[near])[0, 1]), 0.0)
 
 
 def _start(centre: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Parameters: base centre (3), axis as a stretched vector (3), radius, length, sd of the wall. mm."""
-    return np.concatenate([centre + 35 * axis, axis, [28.0, 75.0, WALL[1]]])
+    """Parameters: centre of the base (3), axis (3), then `SIZES`."""
+    axis = axis / np.linalg.norm(axis)
+    return np.concatenate([centre + SIZES[1] / 2 * axis, axis, SIZES])
+
+
+def _unusual(x: np.ndarray) -> np.ndarray:
+    """(4,) standard deviations from what is usual: axis, radius, length, sd of the wall."""
+    axis = x[3:6] / np.linalg.norm(x[3:6])
+    turn = np.degrees(np.linalg.norm(axis - AXIS))  # smooth, and close enough to the angle
+    return np.append(turn / AXIS_SPREAD, (x[6:] - SIZES) / SIZES_SPREAD)
 
 
 def _distance(x: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,30 +171,42 @@ def _model(x: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * (off / x[8]) ** 2) / (1 + np.exp(-np.clip(down / 4.0, -50, 50)))
 
 
-def _fit(start: np.ndarray, points: np.ndarray, values: np.ndarray, rounds: int):
-    """Robust least squares; brightness and background are solved for at every step (variable projection)."""
+def _misfit(x: np.ndarray, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Residuals (n + 5,): robust ones of the image, then how unusual the ventricle is, then its axis' length."""
+    shape = _model(x, points)
+    shape = shape - shape.mean()
+    rest = values - values.mean()
+    rest = rest - max(float(shape @ rest) / max(float(shape @ shape), 1e-12), 0.0) * shape
+    robust = np.sqrt(2 * (np.sqrt(1 + (rest / SURPRISE) ** 2) - 1)) * SURPRISE
+    faith = FAITH * np.sqrt(len(values))
+    return np.concatenate([np.sign(rest) * robust, faith * _unusual(x), [np.linalg.norm(x[3:6]) - 1]])
 
-    def misfit(x: np.ndarray) -> np.ndarray:
-        shape = _model(x, points)
-        middle, level = shape.mean(), values.mean()
-        spread = ((shape - middle) ** 2).sum()
-        gain = max(((shape - middle) * (values - level)).sum() / max(spread, 1e-12), 0.0)
-        return np.append(
-            values - level - gain * (shape - middle),
-            0.5 * (np.linalg.norm(x[3:6]) - 1),  # only its direction counts
+
+def _settle(
+    x: np.ndarray, points: np.ndarray, values: np.ndarray, times: int, rounds: int
+) -> tuple[np.ndarray, float]:
+    """(parameters, mean cost) after fits to the voxels around the wall as it is known each time.
+
+    Robust least squares with the usual as a weak prior; brightness and background are solved for at every step
+    (variable projection).
+    """
+    cost = np.inf
+    for _ in range(times):
+        near = _zone(x, points)
+        if near.sum() < 100:
+            return x, np.inf
+        lower = np.concatenate([x[:3] - 40, [-2.0] * 3, LOWER])
+        upper = np.concatenate([x[:3] + 40, [2.0] * 3, UPPER])
+        found = optimize.least_squares(
+            _misfit,
+            np.clip(x, lower + 1e-6, upper - 1e-6),
+            bounds=(lower, upper),
+            x_scale=np.array([10, 10, 10, 0.3, 0.3, 0.3, 10, 20, 3.0]),
+            max_nfev=rounds,
+            args=(points[near], values[near]),
         )
-
-    lower = np.concatenate([start[:3] - 60, [-2.0] * 3, LOWER])
-    upper = np.concatenate([start[:3] + 60, [2.0] * 3, UPPER])
-    return optimize.least_squares(
-        misfit,
-        np.clip(start, lower + 1e-6, upper - 1e-6),
-        bounds=(lower, upper),
-        x_scale=np.array([10, 10, 10, 0.3, 0.3, 0.3, 10, 20, 3.0]),
-        loss="soft_l1",
-        f_scale=0.15,
-        max_nfev=rounds,
-    )
+        x, cost = found.x, float(found.cost) / near.sum()
+    return x, cost
 
 
 def _heart(x: np.ndarray, fit: float) -> dict[str, Any]:
@@ -194,7 +218,7 @@ def _heart(x: np.ndarray, fit: float) -> dict[str, Any]:
     else:
         septum = np.cross(up, axis)
     septum /= np.linalg.norm(septum)
-    wall = WALL[0]
+    wall = WALL
     # Blur moves the ridge of a curved shell inward, most at the apex, by variance times mean curvature.
     length = float(x[7] + x[8] ** 2 * (1 - WIDEST) * x[7] / x[6] ** 2) + wall / 2
     basal = float(x[6]) * np.sqrt(1 - (WIDEST / (1 - WIDEST)) ** 2)

@@ -11,7 +11,7 @@ from senmei.analyses.polar import SEARCH, SEGMENTS, Rays, cast_rays
 from senmei.analyses.short_axis import HeartFrame, Sampler
 from senmei.core.volume import Volume
 
-PROMINENCE = 0.15  # of the brightest wall: a lower rise over its surroundings is no peak
+PROMINENCE = 0.05  # of the brightest wall: a lower rise over its surroundings is no peak
 ENOUGH = 0.25  # of a segment's rays must show a peak
 
 
@@ -21,19 +21,22 @@ def ray_thickness(rays: Rays) -> np.ndarray:
     Each side has its own background: the lowest value between the peak and the ray's end, in the cavity or out in
     the lung, liver or right ventricle. The width runs from where the ray crosses the mean of peak and inner
     background to where it crosses that of peak and outer background, found between samples by interpolation.
-    No peak: the largest value lies at the border of the search, or rises over the higher background by less than
-    15 % of the wall's brightest (98th percentile of maxima).
+    No peak: no local maximum within `SEARCH` of the middle of the wall, or one that rises over the higher background
+    by less than 5 % of the wall's brightest (98th percentile of maxima).
     """
     values, offsets = rays.values.reshape(-1, rays.offsets.size), rays.offsets
     step, rows = float(offsets[1] - offsets[0]), np.arange(len(values))
-    near = np.flatnonzero(np.abs(offsets) <= SEARCH)
-    top = near[0] + values[:, near].argmax(axis=1)
+    # The highest local maximum near the wall: a liver that touches it may be brighter still at the search's border.
+    hill = np.zeros(values.shape, bool)
+    hill[:, 1:-1] = (values[:, 1:-1] >= values[:, :-2]) & (values[:, 1:-1] > values[:, 2:])
+    hill &= np.abs(offsets) <= SEARCH
+    top = np.where(hill, values, -np.inf).argmax(axis=1)
     peak = values[rows, top]
     place = np.arange(offsets.size)
     inner, outer = place <= top[:, None], place >= top[:, None]
     floor_in = np.where(inner, values, np.inf).min(axis=1)
     floor_out = np.where(outer, values, np.inf).min(axis=1)
-    fair = (top > near[0]) & (top < near[-1])
+    fair = hill.any(axis=1)
     fair &= peak - np.maximum(floor_in, floor_out) > PROMINENCE * np.percentile(rays.maxima, 98)
     # Last sample below the half level on the way in, first one on the way out.
     low_in = inner & (values <= ((peak + floor_in) / 2)[:, None])
