@@ -218,7 +218,7 @@ def _heart(
         k1 = np.sqrt((q[0] / radii[0]) ** 2 + (q[1] / radii[1]) ** 2 + (q[2] / radii[2]) ** 2)
         return k0 * (1 - k0) / np.maximum(k1, 1e-6)
 
-    depth, u = lv.surface(t, np.hypot(s, a))
+    depth, u = lv.surface(t, np.hypot(s, a), np.arctan2(s, a))
     outer = heart.right_mm + heart.right_wall_mm
     width = (radius * 0.9 + outer) / 2 + 5
     right = blob(

@@ -30,7 +30,8 @@ class HeartShape:
     at the apex. membranous_mm : how far the basal septum is membrane. thickness_waves, uptake_waves : amplitude, phase
     (radians), order round the axis and axial half waves of relative variations. septal_loss : uptake lost in the basal
     septum. ejection : fraction. shortening : of the length, end diastole to end systole. right_mm : cavity of the
-    right ventricle beyond the septum. right_wall_mm. fat_mm : between heart and lung.
+    right ventricle beyond the septum. right_wall_mm. fat_mm :
+    between heart and lung. oval : relative amplitude and phase (radians) of the section's departure from a circle.
     """
 
     centre_mm: tuple[float, float, float]
@@ -50,6 +51,7 @@ class HeartShape:
     right_mm: float
     right_wall_mm: float
     fat_mm: float
+    oval: tuple[float, float] = (0.0, 0.0)
 
     def axes(self) -> np.ndarray:
         """Rows: long axis (base to apex), septum, anterior; (3, 3) unit vectors."""
@@ -99,6 +101,7 @@ def draw_heart(rng: np.random.Generator, *, sex: str, size: float = 0.0) -> Hear
         right_mm=normal(26, 4, 17, 36),
         right_wall_mm=normal(3.6, 0.5, 2.6, 5.0),
         fat_mm=normal(5 + size, 1.5, 2, 10),
+        oval=(normal(0.04, 0.02, 0.0, 0.08), float(rng.uniform(0, 2 * np.pi))),
     )
 
 
@@ -173,9 +176,19 @@ class LeftVentricle:
         nearest = (middle + np.where(t >= middle, 1, -1) * b * st) / self.length
         return depth.astype(np.float32), nearest.astype(np.float32), start
 
-    def surface(self, along: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Depth below the epicardium (mm, negative outside) and axial position (0-1) of its nearest point."""
+    def oval(self, phi: np.ndarray) -> np.ndarray:
+        """Radius relative to a circular section's, at angles in radians."""
+        amplitude, start = self.shape.oval
+        return 1 + amplitude * np.cos(2 * phi + start)
+
+    def surface(self, along: np.ndarray, rho: np.ndarray, phi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Depth below the epicardium (mm, negative outside) and axial position (0-1) of its nearest point.
+
+        Of an ellipse in each plane through the axis; what the section is out of round enters to first order.
+        """
         depth, nearest, start = self._table
+        oval = self.oval(phi)
+        rho = rho / oval
         i = np.clip(along - start, 0, depth.shape[0] - 1.001)
         j = np.clip(rho, 0, depth.shape[1] - 1.001)
         i0, j0 = i.astype(np.int32), j.astype(np.int32)
@@ -185,12 +198,12 @@ class LeftVentricle:
         for table in (depth.ravel(), nearest.ravel()):
             low, high = table[k] * (1 - q) + table[k + 1] * q, table[k + n] * (1 - q) + table[k + n + 1] * q
             out.append(low * (1 - p) + high * p)
-        return out[0], out[1]
+        return out[0] * oval, out[1]
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest x, y, z (mm) of the epicardium between base and apex."""
         u, phi, _ = self._area
-        rho = self.radius * np.sqrt(np.clip(1 - ((u - WIDEST) / (1 - WIDEST)) ** 2, 0, 1)) + 0 * phi
+        rho = self.radius * np.sqrt(np.clip(1 - ((u - WIDEST) / (1 - WIDEST)) ** 2, 0, 1)) * self.oval(phi)
         points = np.stack([u * self.length + 0 * phi, rho * np.sin(phi), rho * np.cos(phi)], -1) @ self.axes
         ends = np.concatenate([points.reshape(-1, 3), [self.length * self.axes[0]]]) + self.base
         return ends.min(0), ends.max(0)
@@ -247,21 +260,26 @@ class LeftVentricle:
             weight = weight * _smooth(inner / _INNER_BORDER_MM)
         return defect.contrast * weight
 
-    def volumes(self, step: float = 1.0) -> tuple[float, float]:
-        """Volume of wall and of cavity, mL, by integration over (t, rho, angle)."""
-        t = np.arange(step / 2, self.length, step)[:, None]
-        rho = np.arange(step / 2, self.radius, step)[None, :]
-        depth, u = self.surface(t + 0 * rho, rho + 0 * t)
+    @cached_property
+    def _volumes(self) -> tuple[float, float]:
+        t = np.arange(0.5, self.length)[:, None]
+        rho = np.arange(0.5, self.radius)[None, :]
+        depth, u = self.surface(t + 0 * rho, rho + 0 * t, np.array(np.pi / 4 - self.shape.oval[1] / 2))
+        nearest = np.clip(np.rint(u * 200), 0, 200).astype(int)
+        solid = np.clip(depth + 0.5, 0, 1)
         wall = cavity = 0.0
         for phi in np.radians(np.arange(0, 360, 15)):
-            h = self.thickness(u, np.asarray(phi))
-            solid = np.clip(depth / step + 0.5, 0, 1)
-            hollow = np.clip((depth - h) / step + 0.5, 0, 1)
-            muscle = np.clip((t - self.rim(np.asarray(phi))) / step + 0.5, 0, 1)
+            h = self.thickness(np.linspace(0, 1, 201), np.asarray(phi))[nearest]
+            hollow = np.clip(depth - h + 0.5, 0, 1)
+            muscle = np.clip(t - self.rim(np.asarray(phi)) + 0.5, 0, 1)
             wall += float(((solid - hollow) * muscle * rho).sum())
             cavity += float((hollow * rho).sum())
-        cell = step**2 * np.radians(15) / 1000
+        cell = float(np.radians(15)) / 1000
         return wall * cell, cavity * cell
+
+    def volumes(self) -> tuple[float, float]:
+        """Volume of wall and of cavity, mL, by integration over cells of 1 mm and 15 degrees."""
+        return self._volumes
 
     def segment_thickness(self) -> list[float]:
         """Mean thickness of each AHA segment, mm (17), over the epicardium that carries muscle."""
@@ -317,6 +335,7 @@ class LeftVentricle:
         rho = self.radius * np.sqrt(1 - x**2)
         normal = np.array([x / long, np.sqrt(1 - x**2) / self.radius])
         normal /= np.linalg.norm(normal)
+        rho *= float(self.oval(phi))
         half = float(self.thickness(np.array(axial), np.array(phi))) / 2
         t, r = axial * self.length - half * normal[0], rho - half * normal[1]
         return self.base + np.array([t, r * np.sin(phi), r * np.cos(phi)]) @ self.axes
@@ -347,13 +366,13 @@ def ventricle(shape: HeartShape, contracted: float = MEAN_CONTRACTION) -> LeftVe
     rest = at(MEAN_CONTRACTION, shape.wall_mm)
     if contracted == MEAN_CONTRACTION:
         return rest
-    target = rest.volumes(2.0)[0]
+    target = rest.volumes()[0]
     walls = [shape.wall_mm, shape.wall_mm * (1 + 0.5 * (contracted - MEAN_CONTRACTION))]
-    found = [at(contracted, w).volumes(2.0)[0] - target for w in walls]
+    found = [at(contracted, w).volumes()[0] - target for w in walls]
     for _ in range(4):  # secant: converges to well below 0.1 %
         if abs(found[-1]) < 1e-3 * target or found[-1] == found[-2]:
             break
         step = found[-1] * (walls[-1] - walls[-2]) / (found[-1] - found[-2])
         walls.append(walls[-1] - step)
-        found.append(at(contracted, walls[-1]).volumes(2.0)[0] - target)
+        found.append(at(contracted, walls[-1]).volumes()[0] - target)
     return at(contracted, walls[-1])
