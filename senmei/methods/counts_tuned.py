@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ class Case:
     """One image of a validation scan: `image` (x, y, z) is restored and compared with `target` in `region`.
 
     scale : squared bright level of the image, so that every scan weighs alike. level : of its counts.
+    after : what is done to the restored image before it is compared (a reconstruction), or None.
     """
 
     image: np.ndarray
@@ -37,6 +38,7 @@ class Case:
     voxel: tuple[float, float, float]
     scale: float
     level: float
+    after: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class CountsTuned(Method):
@@ -94,10 +96,6 @@ class CountsTuned(Method):
         region : (x, y, z) bool, where the result will be looked at; elsewhere it may be left undone.
         """
         raise NotImplementedError(type(self).__name__)
-
-    def find_region(self, volume: Volume, where: object) -> np.ndarray:
-        """(x, y, z) bool: where the risk is evaluated, found in a noisy image alone."""
-        return heart_region(volume, where)
 
     def fit(
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
@@ -176,8 +174,8 @@ class CountsTuned(Method):
             region, level = np.asarray(example["myocardium"].data) > 0, count_level(example, "counts")
         else:
             volume = example[self.tunes_on[0]]
-            images, targets = (_realisations(example, role) for role in self.tunes_on)
-            region = self.find_region(volume.like(images.mean(axis=3)), name)
+            images, targets = (realisations(example, role) for role in self.tunes_on)
+            region = heart_region(volume.like(images.mean(axis=3)), name)
             level = count_level(example, "pair_counts")
         if not images.shape == targets.shape or region.shape != images.shape[:3] or not region.any():
             raise DataError(
@@ -204,6 +202,7 @@ class CountsTuned(Method):
             risks = []
             for case in cases:
                 out = self.restore(case.image, case.voxel, value, case.region, context.threads)
+                out = out if case.after is None else case.after(out)
                 risks.append(float(np.mean((out[case.region] - case.target) ** 2)) / case.scale)
             risk = float(np.mean(risks))
             tried.append((risk, value))
@@ -272,7 +271,7 @@ def _smooth(image: np.ndarray, voxel: tuple[float, float, float], fwhm_mm: float
     )
 
 
-def _realisations(example: Example, role: str) -> np.ndarray:
+def realisations(example: Example, role: str) -> np.ndarray:
     """(x, y, z, K) float32, finite. Raises DataError for anything else."""
     data = np.asarray(example[role].data)
     if data.ndim != 4 or data.shape[3] < 1 or not np.isfinite(data).all():
