@@ -10,11 +10,11 @@ from senmei.core.method import Method
 from senmei.training.loop import Player, Schedule, train
 from tests.contract.image import CONFIG as IMAGE
 
-STEPS, PAUSE = 50, 1.0
+STEPS, PAUSE = 150, 1.0
 
 
 class Slow(Method):
-    """Trains one number for 50 steps of a second each."""
+    """Trains one number, in two minutes and a half."""
 
     title = "Slow"
     family = "learned"
