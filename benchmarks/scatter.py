@@ -342,7 +342,7 @@ def _torsos(options: argparse.Namespace) -> dict:
             }
         )
         print(json.dumps(rows[-1]["effective_source"]), flush=True)
-        for histories, smooth in ((50_000, 0.0), (50_000, 25.0), (200_000, 0.0), (200_000, 20.0)):
+        for histories, smooth in ((50_000, 25.0), (200_000, 0.0), (200_000, 15.0), (500_000, 12.0)):
             start = time.perf_counter()
             few = monte_carlo(
                 activity,

@@ -199,6 +199,35 @@ def test_kernel_agrees_with_monte_carlo_in_a_chest():
     assert fast.min() > -1e-3 * fast.max()
 
 
+def test_second_order_in_much_water_is_the_double_integral():
+    """Share of photons that two scatters leave inside the window, were all of them seen: energies, weights."""
+    side, camera = 41, GammaCamera()
+    mu = np.full((side,) * 3, float(photons.attenuation(KEV)), np.float32)
+    activity = np.zeros_like(mu)
+    activity[side // 2, side // 2, side // 2] = 1
+    rng, drawn = np.random.default_rng(4), []
+    for scatters in track(activity, mu, 30.0, KEV, histories=150_000, rng=rng, orders=2):
+        cosine = photons.draw_compton(scatters.energy_kev, rng)
+        left = photons.compton_energy(scatters.energy_kev, cosine)
+        seen = photons.window_acceptance(left, KEV, camera.window, camera.energy_resolution)
+        drawn.append(float((scatters.weight * seen).sum()))
+    c, w = np.polynomial.legendre.leggauss(300)
+
+    def law(energy, cosine):
+        return 2 * np.pi * photons.klein_nishina(energy, cosine) / photons.compton_cross_section(energy)
+
+    def kept(energy):
+        return photons.compton_attenuation(energy) / photons.attenuation(energy)
+
+    once = photons.compton_energy(KEV, c)
+    twice = photons.compton_energy(once[:, None], c)
+    seen = photons.window_acceptance(twice, KEV, camera.window, camera.energy_resolution)
+    second = (w * law(once[:, None], c) * seen).sum(1) * kept(once)
+    seen = photons.window_acceptance(once, KEV, camera.window, camera.energy_resolution)
+    assert drawn[0] == pytest.approx(float(kept(KEV) * (w * law(KEV, c) * seen).sum()), rel=0.01)
+    assert drawn[1] == pytest.approx(float(kept(KEV) * (w * law(KEV, c) * second).sum()), rel=0.03)
+
+
 def test_build_up_constants_are_those_of_our_monte_carlo():
     """Second and third order of a point in much water, once more: the constants' total within 3 %."""
     side, voxel_mm = 61, 12.0
