@@ -30,8 +30,8 @@ class HeartShape:
     at the apex. membranous_mm : how far the basal septum is membrane. thickness_waves, uptake_waves : amplitude, phase
     (radians), order round the axis and axial half waves of relative variations. septal_loss : uptake lost in the basal
     septum. ejection : fraction. shortening : of the length, end diastole to end systole. right_mm : cavity of the
-    right ventricle beyond the septum. right_wall_mm. fat_mm :
-    between heart and lung. oval : relative amplitude and phase (radians) of the section's departure from a circle.
+    right ventricle beyond the septum. right_wall_mm : its thickness. fat_mm : between heart and lung. oval : relative
+    amplitude and phase (radians) of the section's departure from a circle.
     """
 
     centre_mm: tuple[float, float, float]
