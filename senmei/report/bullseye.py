@@ -106,7 +106,7 @@ def picture(rings: np.ndarray, low: float, high: float, colour: str) -> str:
     levels = (np.clip((values - low) / span, 0, 1) * (len(scale) - 1)).round().astype(np.uint8)
     levels[radius > 1] = len(scale)
     palette = np.vstack([scale, [[0, 0, 0]]]).astype(np.uint8)
-    return pixels.data_uri(pixels.palette_png(levels, palette, clear=True))
+    return pixels.data_uri(pixels.palette_png(levels, palette, clear=True, smooth=True))
 
 
 def from_segments(values: Sequence[float]) -> np.ndarray:

@@ -199,6 +199,11 @@ class StudyFiles:
             "reference" in (c.get("needs") or ()) for c in learned
         )
 
+    def label(self, method: str) -> str:
+        """Its title for charts, which have no badges: an oracle's says so."""
+        told = not self.oracle(method) or "truth" in self.title(method)
+        return self.title(method) if told else f"{self.title(method)} (oracle)"
+
     @cached_property
     def limits(self) -> dict[str, float]:
         """measure -> bound beyond which the size of its mean is flagged."""

@@ -84,7 +84,7 @@ def draw_heart(files: StudyFiles, cohort: str, row: Row, look: Look) -> HeartFig
     colour = colours(files.methods)
     for method, heart in found.items():
         title = "Reference" if method == REFERENCE else files.title(method)
-        look_ = colour.get(method, _REFERENCE_COLOUR), method != REFERENCE and files.oracle(method)
+        look_ = colour.get(method, ""), method != REFERENCE and files.oracle(method)
         if heart.slices is not None:
             figure.strips.append(_strip(method, title, look_, heart, (low, high), look.colour, scan))
             figure.slices = max(figure.slices, heart.slices.shape[2])
@@ -188,7 +188,7 @@ def wall_chart(files: StudyFiles, found: dict[str, Heart], scan: str) -> Chart |
             if truth:
                 axes.plot(at, truth, color=_REFERENCE_COLOUR, linewidth=1.8)
             axes.plot(at, found[method].wall, color=colour[method], marker="o", markersize=3, linewidth=1.2)
-            axes.set_title(files.title(method) + (" (oracle)" if files.oracle(method) else ""), fontsize=9)
+            axes.set_title(files.label(method), fontsize=9)
             axes.set_ylim(low - 0.08 * (top - low) - 0.1, top + 0.08 * (top - low) + 0.1)
             axes.set_xticks([1, 4, 7, 10, 13, 17])
             for first, _ in _LEVELS[1:]:
@@ -215,7 +215,7 @@ def _legend(figure: object, files: StudyFiles, methods: Sequence[str]) -> None:
             color=colour.get(m, _REFERENCE_COLOUR),
             linewidth=2.4 if m == REFERENCE else 1.5,
             linestyle=":" if m != REFERENCE and files.oracle(m) else "-",
-            label="Reference" if m == REFERENCE else files.title(m),
+            label="Reference" if m == REFERENCE else files.label(m),
         )
         for m in methods
     ]

@@ -3,11 +3,11 @@
 The files of a method, see `StudyFiles.analysed`, by name:
 
 - short_axis: Volume (right, up, slice), septum left and anterior up, slices from apex to base.
-- polar: dict with `segments`, 17 values, and `rings`, (ring, angle), see `bullseye.picture`.
-- wall: dict with `segments`, 17 thicknesses in mm (null: none found).
-- profile: dict, line -> {mm, values}, equally long.
+- polar: dict with `segments`, 17 values, `rings`, (ring, angle), see `bullseye.picture`, and `thickness`, 17 in mm
+  (null: none found).
+- profiles: dict, line -> {mm, restored, reference}, equally long.
 
-Each may come as reference_{name} too, beside any method's: the noise-free image's own.
+short_axis and polar may come as reference_{name} too, beside any method's: the noise-free image's own.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from senmei.core.volume import Volume
 from senmei.io.roles import load_role
 from senmei.report.files import StudyFiles, finite, reason
 
-NAMES = ("short_axis", "polar", "wall", "profile")
+NAMES = ("short_axis", "polar", "profiles")
 REFERENCE = "reference"
+
+
+Curve = tuple[np.ndarray, np.ndarray]  # mm, values
 
 
 @dataclass
@@ -32,7 +35,8 @@ class Heart:
     """One image's heart; what is not there is None or empty.
 
     slices : (right, up, slice) float32. mm : (right, up) edges of its voxels. segments : 17 values. rings : see
-    `bullseye.picture`. wall : 17 thicknesses, mm. profiles : line -> (mm, values).
+    `bullseye.picture`. wall : 17 thicknesses, mm. profiles : line -> (mm, values). beside : the reference's, along
+    the same lines.
     """
 
     slices: np.ndarray | None = None
@@ -40,7 +44,8 @@ class Heart:
     segments: list[float] = field(default_factory=list)
     rings: np.ndarray | None = None
     wall: list[float] = field(default_factory=list)
-    profiles: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    profiles: dict[str, Curve] = field(default_factory=dict)
+    beside: dict[str, Curve] = field(default_factory=dict)
 
 
 def has_heart(files: StudyFiles, cohort: str, scan: str) -> bool:
@@ -62,14 +67,15 @@ def hearts(files: StudyFiles, cohort: str, scan: str) -> tuple[dict[str, Heart],
         missing = {name: path for name, path in own.items() if not _has(reference, name)}
         if missing:
             _fill(reference, missing, notes, "Reference")
-    if any(_has(reference, name) for name in NAMES):
+        if heart is not None and heart.beside and not reference.profiles:
+            reference.profiles = heart.beside
+    if reference.profiles or any(_has(reference, name) for name in NAMES):
         found[REFERENCE] = reference
     return found, list(dict.fromkeys(notes))
 
 
 def _has(heart: Heart, name: str) -> bool:
-    held = {"short_axis": heart.slices is not None, "polar": bool(heart.segments)}
-    return held.get(name, bool(heart.wall if name == "wall" else heart.profiles))
+    return {"short_axis": heart.slices is not None, "polar": bool(heart.segments)}.get(name, False)
 
 
 def _read(paths: dict[str, Path], notes: list[str], title: str) -> Heart | None:
@@ -100,14 +106,12 @@ def _take(heart: Heart, name: str, value: Any, path: Path) -> None:
             heart.rings = np.asarray(value["rings"], np.float64) if value.get("rings") is not None else None
             if heart.rings is not None and heart.rings.ndim != 2:
                 raise ValueError(f"rings have shape {heart.rings.shape}")
-        elif name == "wall":
-            heart.wall = _seventeen(value["segments"])
+            heart.wall = _seventeen(value["thickness"]) if value.get("thickness") is not None else []
         else:
             for line, curve in value.items():
-                x, y = np.asarray(curve["mm"], float), np.asarray(curve["values"], float)
-                if x.ndim != 1 or x.shape != y.shape:
-                    raise ValueError(f"line '{line}' has {x.shape} places and {y.shape} values")
-                heart.profiles[str(line)] = x, y
+                heart.profiles[str(line)] = _curve(line, curve, "restored")
+                if "reference" in curve:
+                    heart.beside[str(line)] = _curve(line, curve, "reference")
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             "A file of the analysis is not what the report expects",
@@ -115,6 +119,13 @@ def _take(heart: Heart, name: str, value: Any, path: Path) -> None:
             why=f"{type(error).__name__}: {error}",
             fix="delete it and re-run the analysis",
         ) from error
+
+
+def _curve(line: str, columns: Any, name: str) -> Curve:
+    x, y = np.asarray(columns["mm"], float), np.asarray(columns[name], float)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"line '{line}' has {x.shape} places and {y.shape} values")
+    return x, y
 
 
 def _seventeen(values: Any) -> list[float]:

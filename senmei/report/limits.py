@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from senmei.report.files import StudyFiles, condition_label, condition_of, finite
 from senmei.report.numbers import measure_facts, number
-
-_SHOWN = 4  # places named of each measure and cohort; the tables mark them all
 
 
 @dataclass(frozen=True)
@@ -20,37 +19,45 @@ class LimitLine:
 
 
 def limit_lines(files: StudyFiles) -> list[LimitLine]:
-    """A sentence a measure and cohort that has flags, the farthest first; a quiet one for each measure that has none.
+    """A sentence a measure and cohort that has flags, primary measures first, and a quiet one for all the others.
 
-    A limit whose measure was never taken is not mentioned: nothing was looked at.
+    Of each method its worst condition is named. A limit whose measure was never taken is not mentioned: nothing
+    was looked at.
     """
-    found: list[LimitLine] = []
-    for measure, limit in files.limits.items():
-        facts = measure_facts(files, measure)
-        unit = f" {facts['unit']}" if facts["unit"] else ""
+    flagged, quiet = [], []
+    primary = list(files.summary.get("primary") or ())
+    for measure in sorted(files.limits, key=lambda m: (m not in primary, m)):
         rows = [r for r in files.flags if r.get("measure") == measure and finite(r.get("mean")) is not None]
         for cohort in dict.fromkeys(str(row["cohort"]) for row in rows):
-            far = sorted(
-                (row for row in rows if row["cohort"] == cohort), key=lambda row: -abs(float(row["mean"]))
-            )
-            first, *others = (_place(files, row) for row in far[:_SHOWN])
-            text = f"{facts['title']} {number(far[0]['mean'])}{unit} exceeds {limit:g}{unit}: {first}"
-            also = [
-                f"{place} ({number(row['mean'])}{unit})"
-                for place, row in zip(others, far[1:_SHOWN], strict=True)
-            ]
-            if also:
-                text += f"; also {', '.join(also)}"
-            if len(far) > _SHOWN:
-                text += f"; and {len(far) - _SHOWN} more, marked in the tables"
-            found.append(LimitLine(f"{text}. Cohort “{cohort}”.", True))
+            found = [row for row in rows if row["cohort"] == cohort]
+            flagged.append(LimitLine(_beyond(files, measure, cohort, found), True))
         if not rows and any(h["measure"] == measure for h in files.headlines):
-            text = f"{facts['title']} is within ±{limit:g}{unit} for every method, cohort and condition."
-            found.append(LimitLine(text, False))
-    return sorted(found, key=lambda line: not line.flagged)
+            facts = measure_facts(files, measure)
+            unit = f" {facts['unit']}" if facts["unit"] else ""
+            quiet.append(f"{facts['title']} (±{files.limits[measure]:g}{unit})")
+    if quiet:
+        text = f"Within its limit for every method, cohort and condition: {'; '.join(quiet)}."
+        return [*flagged, LimitLine(text, False)]
+    return flagged
 
 
-def _place(files: StudyFiles, row: dict[str, Any]) -> str:
-    condition = condition_of(row.get("condition") or {}, files.conditions)
-    where = f" at {condition_label(condition)}" if condition else ""
-    return f"{files.title(str(row['method']))}{where}"
+def _beyond(files: StudyFiles, measure: str, cohort: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One cohort's flags of one measure, a method a part, the farthest first."""
+    facts = measure_facts(files, measure)
+    unit = f" {facts['unit']}" if facts["unit"] else ""
+    methods: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: -abs(float(row["mean"]))):
+        methods.setdefault(str(row["method"]), []).append(row)
+    parts: list[str] = []
+    for method, found in methods.items():
+        condition = condition_of(found[0].get("condition") or {}, files.conditions)
+        where = [condition_label(condition)] if condition else []
+        if len(found) > 1:
+            where.append(f"worst of {len(found)} conditions")
+        value = f" {number(found[0]['mean'])}{unit}" if parts else ""
+        place = f" ({', '.join(where)})" if where else ""
+        parts.append(f"{files.label(method)}{value}{place}")
+    first, *others = parts
+    worst = number(next(iter(methods.values()))[0]["mean"])
+    also = f"; also {', '.join(others)}" if others else ""
+    return f"{facts['title']} {worst}{unit} exceeds {files.limits[measure]:g}{unit}: {first}{also}. Cohort “{cohort}”."

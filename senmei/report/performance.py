@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,7 @@ def interval_chart(files: StudyFiles, cohort: str, measure: str) -> Chart | None
                 )  # fmt: skip
                 places.append(at)
                 where = f" · {condition_label(condition)}" if len(conditions) > 1 else ""
-                oracle = " (oracle)" if files.oracle(method) else ""
-                names.append(f"{files.title(method)}{oracle}{where}")
+                names.append(f"{files.label(method)}{where}")
                 at += 1
         if measure in _CHANCE:
             axes.axvline(_CHANCE[measure], color="#8b93a1", linestyle=":", linewidth=1.2)
@@ -67,9 +67,8 @@ def interval_chart(files: StudyFiles, cohort: str, measure: str) -> Chart | None
 def tradeoff_chart(files: StudyFiles, cohort: str, pair: Sequence[str]) -> Chart | None:
     """Resolution against noise at the verdict's condition: a point a method, a line for each family that was swept.
 
-    pair : (noise measure, resolution measure). Families come from {scan}_curve.json files, `families` of which hold
-    equally long lists by the names of the measures; they are averaged over the scans of the condition. None without
-    two methods that have both numbers.
+    pair : (noise measure, resolution measure). Families: see `families`. None without two methods that have both
+    numbers.
     """
     condition, _ = at_condition(files, cohort, pair[1])
     points: dict[str, list[float]] = {}
@@ -108,7 +107,8 @@ def tradeoff_chart(files: StudyFiles, cohort: str, pair: Sequence[str]) -> Chart
         src = encode(figure)
     where = f" at {condition_label(condition)}" if condition else ""
     text = f"{facts[1]['title']} against {facts[0]['title'].lower()}{where} in {named(files, cohort)}"
-    caption = f"{text}: means over subjects; hollow: oracle; grey line: the family swept over its parameter."
+    swept = "grey line: the input smoothed by Gaussians, full width at half maximum in mm"
+    caption = f"{text}: means over subjects; hollow: oracle; {swept}."
     return Chart(src, f"Scatter chart: {text}.", caption, wide=False)
 
 
@@ -116,33 +116,40 @@ Family = tuple[np.ndarray, np.ndarray, list[str]]
 
 
 def families(files: StudyFiles, cohort: str, pair: Sequence[str], condition: Any) -> dict[str, Family]:
-    """name -> (noise, resolution, labels of the parameter), mean over the test scans of a condition."""
-    found: dict[str, list[tuple[list[float], list[float], list[str]]]] = {}
+    """name -> (noise, resolution, values of the parameter as texts), mean over the test scans of a condition.
+
+    The file {scan}_curve.json of a method holds `curve`, rows of a parameter `fwhm_mm` and of measures: what a
+    Gaussian of that width makes of the method's image. Widths of which a scan has no numbers are left out.
+    Raises DataError for a file of another form.
+    """
+    found: dict[float, list[tuple[float, float]]] = {}
     for row in files.table(cohort, "scans"):
         if condition_of(row, files.conditions) != condition or row.get("split") not in ("test", None):
             continue
         path = files.analysed(cohort, "input", str(row["scan"])).get("curve")
         if path is None:
             continue
-        for name, curve in (read_json(path).get("families") or {}).items():
-            columns = [curve.get(measure) for measure in pair]
-            values = curve.get("values") or []
-            if any(not isinstance(column, list) or len(column) != len(values) for column in columns):
-                raise DataError(
-                    "Cannot draw a swept family",
-                    where=path,
-                    why=f"'{name}' has no equally long lists 'values', {', '.join(pair)}",
-                    fix="delete it and re-run the analysis",
-                )
-            labels = [f"{value:g}" for value in values]
-            found.setdefault(str(name), []).append((columns[0], columns[1], labels))
-    same = {name: [curve for curve in curves if curve[2] == curves[0][2]] for name, curves in found.items()}
-    return {
-        name: (
-            np.nanmean([curve[0] for curve in curves], axis=0),
-            np.nanmean([curve[1] for curve in curves], axis=0),
-            curves[0][2],
-        )
-        for name, curves in same.items()
-        if curves[0][2]
-    }
+        for point in _points(path):
+            x, y = (finite(point.get(measure)) for measure in pair)
+            if x is not None and y is not None:
+                found.setdefault(float(point["fwhm_mm"]), []).append((x, y))
+    most = max((len(values) for values in found.values()), default=0)
+    widths = sorted(width for width, values in found.items() if len(values) == most)
+    if len(widths) < 2:
+        return {}
+    x, y = np.array([np.mean(found[width], axis=0) for width in widths]).T
+    return {"Gaussian of … mm": (x, y, [f"{width:g}" for width in widths])}
+
+
+def _points(path: Path) -> list[dict[str, Any]]:
+    points = read_json(path).get("curve")
+    if isinstance(points, list) and all(
+        isinstance(p, dict) and finite(p.get("fwhm_mm")) is not None for p in points
+    ):
+        return points
+    raise DataError(
+        "Cannot draw a swept family",
+        where=path,
+        why="'curve' is no list of rows with a number 'fwhm_mm'",
+        fix="delete it and re-run the analysis",
+    )

@@ -15,7 +15,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from senmei.core.volume import Volume
 
 GREYS = 56  # levels of an image: fewer bytes, no visible steps
-HOTS = 96  # of a coloured one
+HOTS = 64  # of a coloured one
 SIGNED = 41  # levels of a difference, odd so that zero is white
 _MAX_SIDE = 288  # pixels; larger planes are averaged down
 PLANES = ("axial", "coronal", "sagittal")
@@ -122,9 +122,10 @@ def ramp(colour: str) -> np.ndarray:
         levels = np.repeat(np.linspace(0, 255, GREYS).round().astype(np.uint8)[:, None], 3, axis=1)
         return levels if colour == "grey" else levels[::-1]
     if colour == "hot":
-        at = np.linspace(0, 255, HOTS)
-        channels = np.stack([2 * at, 2 * (at - 128), 4 * (at - 192)], axis=1)
-        return np.clip(channels, 0, 255).round().astype(np.uint8)
+        at = np.linspace(0, 1, HOTS)
+        channels = [np.interp(at, knots, [0, 0, 1]) for knots in ([0, 0.5, 1], [0, 0.75, 1])]
+        levels = np.stack([np.minimum(2 * at, 1), *channels], axis=1)
+        return (255 * levels).round().astype(np.uint8)
     raise ValueError(f"no colour scale '{colour}': grey, grey_inverse, hot")
 
 
@@ -132,7 +133,7 @@ def image_png(
     picture: np.ndarray, low: float, high: float, colour: str = "grey", shrunk: bool = True
 ) -> bytes:
     """PNG of a picture, the scale's first colour at `low` and its last at `high`. shrunk : large ones are."""
-    return _png(shrink(picture) if shrunk else picture, low, high, ramp(colour))
+    return _png(shrink(picture) if shrunk else picture, low, high, ramp(colour), colour == "hot")
 
 
 def grey_png(picture: np.ndarray, low: float, high: float) -> bytes:
@@ -140,22 +141,23 @@ def grey_png(picture: np.ndarray, low: float, high: float) -> bytes:
     return image_png(picture, low, high)
 
 
-def signed_png(picture: np.ndarray, limit: float) -> bytes:
+def signed_png(picture: np.ndarray, limit: float, smooth: bool = False) -> bytes:
     """PNG of a difference: white at zero, red above (too bright), blue below, full colour at ±`limit`."""
     colours = (matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, SIGNED))[:, :3] * 255).round()
-    return _png(shrink(picture), -limit, limit, colours.astype(np.uint8))
+    return _png(shrink(picture), -limit, limit, colours.astype(np.uint8), smooth)
 
 
-def _png(picture: np.ndarray, low: float, high: float, colours: np.ndarray) -> bytes:
+def _png(picture: np.ndarray, low: float, high: float, colours: np.ndarray, smooth: bool) -> bytes:
     span = high - low if high > low else 1.0
     levels = np.clip((picture - low) / span, 0, 1) * (len(colours) - 1)
-    return palette_png(levels.round().astype(np.uint8), colours)
+    return palette_png(levels.round().astype(np.uint8), colours, smooth=smooth)
 
 
-def palette_png(indices: np.ndarray, palette: np.ndarray, clear: bool = False) -> bytes:
+def palette_png(indices: np.ndarray, palette: np.ndarray, clear: bool = False, smooth: bool = False) -> bytes:
     """A PNG of (row, col) uint8 indices into (n, 3) uint8 colours, n <= 256; no dates, no names.
 
-    clear : the last colour is not drawn at all. Source: ISO/IEC 15948, Portable Network Graphics.
+    clear : the last colour is not drawn at all. smooth : neighbouring lines are alike, as in interpolated pictures,
+    so that their differences take fewer bytes. Source: ISO/IEC 15948, Portable Network Graphics.
     """
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -163,8 +165,11 @@ def palette_png(indices: np.ndarray, palette: np.ndarray, clear: bool = False) -
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
     rows, cols = indices.shape
-    lines = np.zeros((rows, cols + 1), np.uint8)  # each line opens with its filter: 0, none
-    lines[:, 1:] = indices
+    lines = np.zeros(
+        (rows, cols + 1), np.uint8
+    )  # each line opens with its filter: 0, none; 2, from the one above
+    lines[:, 1:] = np.diff(indices, axis=0, prepend=np.uint8(0)) if smooth else indices
+    lines[:, 0] = 2 if smooth else 0
     header = struct.pack(">IIBBBBB", cols, rows, 8, 3, 0, 0, 0)  # 8 bits, palette
     data = zlib.compress(lines.tobytes(), 9)
     parts = [(b"IHDR", header), (b"PLTE", palette.astype(np.uint8).tobytes())]

@@ -204,7 +204,9 @@ class _Drawing:
         restored, width, height = pixels.cut(grid, plane, index, self.box)
         reference, _, _ = pixels.cut(other, plane, index, self.box)
         difference = restored - reference
-        src = pixels.data_uri(pixels.signed_png(pixels.enlarge(difference, self.look.side), self.limit))
+        src = pixels.data_uri(
+            pixels.signed_png(pixels.enlarge(difference, self.look.side), self.limit, self.look.side > 0)
+        )
         spread = f"root mean square {number(float(np.sqrt((difference**2).mean())))}"
         alt = f"{name} minus {base}, {plane} slice of {self.scan.row['scan']}, {spread}"
         return Panel(src, alt, width, height, pixels.MARKS[plane])

@@ -99,7 +99,7 @@ def legend(figure: Figure, files: StudyFiles, methods: Sequence[str]) -> None:
     """Name the methods above the panels."""
     colour, marker = colours(files.methods), markers(files.methods)
     handles = [
-        Line2D([], [], color=colour[m], marker=marker[m], markersize=5, linewidth=1.6, label=files.title(m))
+        Line2D([], [], color=colour[m], marker=marker[m], markersize=5, linewidth=1.6, label=files.label(m))
         for m in methods
     ]
     figure.legend(

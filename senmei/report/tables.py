@@ -69,7 +69,13 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
                     "limit": None if limit is None else f"{limit:g} {facts['unit']}".strip(),
                     "versus": (files.summary.get("best_classical") or {}).get(cohort, {}).get(measure),
                     "conditions": [
-                        {"label": condition_label(c), "n": _counts(found)} for c, found in columns.items()
+                        {
+                            "label": "all images"
+                            if not c and measure in files.bounded
+                            else condition_label(c),
+                            "n": _counts(found),
+                        }
+                        for c, found in columns.items()
                     ],
                     "rows": [
                         {
@@ -100,7 +106,7 @@ def _winners(files: StudyFiles, rows: Sequence[Mapping[str, Any]]) -> set[str]:
 def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
     """'n = 4' where all methods were judged on as many subjects; else '' and each cell says its own."""
     counts = {row.get("n") for row in rows if finite(row.get("mean")) is not None}
-    return f"n = {counts.pop()}" if len(counts) == 1 else ""
+    return f"n = {counts.pop()}" if len(counts) == 1 and None not in counts else ""
 
 
 def _cell(
@@ -156,7 +162,7 @@ def headline_table(files: StudyFiles, primary: Sequence[str], limit: int = 4) ->
                     ],
                     "difference": number(difference.get("mean"), sign=True, like=learned.get("mean")),
                     "ci": ci,
-                    "n": difference.get("n"),
+                    "n": None if learned.get("n", 0) is None else difference.get("n"),
                     "tone": tone if ci else "none",
                     "mark": _MARKS[tone] if ci else "",
                     **measure_facts(files, measure),

@@ -124,8 +124,8 @@ def _bound(files: StudyFiles, rows: Sequence[Headline]) -> str:
     oracle = best([h for h in rows if files.oracle(str(h["method"]))])
     if oracle is None:
         return ""
-    value = f"{number(oracle['mean'])} {unit_of(oracle)}".strip()
-    return f" Oracle, tuned on the truth: {_name(files, oracle['method'])}, {value}."
+    name, value = files.title(oracle["method"]), f"{number(oracle['mean'])} {unit_of(oracle)}".strip()
+    return f" Oracle: {name if 'truth' in name else f'{name}, tuned on the truth'}, {value}."
 
 
 def _name(files: StudyFiles, method: str) -> str:
