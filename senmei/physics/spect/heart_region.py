@@ -21,8 +21,8 @@ _LIKELY = (
     (-45.0, 45.0),
     (20.0, 45.0),
 )  # mm: where it usually is from the middle of the body (left is -x), and s. d.
-_TALL = 90.0  # mm: s. d. along z, from the middle of the field
-_LIKE = 0.3  # correlation with a shell below which there is none
+_TALL = 70.0  # mm: s. d. along z, from the middle of the field
+_LIKE = 0.35  # correlation with a shell, weighted by its place, below which there is none
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ def find_heart(image: Volume, where: object) -> HeartRegion:
     usual = ((places[2] - places[2].mean()) / _TALL) ** 2
     for axis, (mean, spread) in enumerate(_LIKELY):
         usual = usual + ((places[axis] - middle[axis] - mean) / spread) ** 2
-    at = np.unravel_index(int(np.argmax(like * np.exp(-usual / 2))), data.shape)
-    if like[at] < _LIKE:
+    score = like * np.exp(-usual / 2)
+    at = np.unravel_index(int(np.argmax(score)), data.shape)
+    if score[at] < _LIKE:
         raise _absent(where, "nothing on the patient's left looks like the wall of a ventricle")
     centre = np.array([float(p[at]) for p in places])
     ends = places[2][0, 0, 0], places[2][0, 0, -1]
@@ -107,11 +108,16 @@ def _correlation(data: np.ndarray, voxel: np.ndarray, radius: float, width: floa
     grid = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
     distance = np.sqrt(sum((g * v) ** 2 for g, v in zip(grid, voxel, strict=True)))
     inside = (distance <= _REACH).astype(np.float32)
-    shell = np.exp(-0.5 * ((distance - radius) / width) ** 2)
-    shell = np.where(inside > 0, shell - shell[inside > 0].mean(), 0).astype(np.float32)
-    shell /= np.sqrt((shell**2).sum())
-    number = fftconvolve(np.ones_like(data), inside, mode="same")
-    mean = fftconvolve(data, inside, mode="same") / number
-    square = fftconvolve(data * data, inside, mode="same") / number
-    spread = np.sqrt(np.maximum(square - mean**2, 1e-4 * square.max()) * number)
-    return np.asarray(fftconvolve(data, shell, mode="same") / spread, dtype=np.float32)
+    shell = (np.exp(-0.5 * ((distance - radius) / width) ** 2) * inside).astype(np.float32)
+
+    def around(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        return fftconvolve(values, kernel, mode="same")
+
+    # sums over what lies within the grid, so that a place at its edge is judged by what is there
+    ones = np.ones_like(data)
+    number, total, power = around(ones, inside), around(data, inside), around(data * data, inside)
+    shell_total, shell_power = around(ones, shell), around(ones, shell * shell)
+    product = around(data, shell) - total * shell_total / number
+    spread = np.maximum(power - total**2 / number, 1e-4 * power.max())
+    shell_spread = np.maximum(shell_power - shell_total**2 / number, 1e-4 * shell_power.max())
+    return np.asarray(product / np.sqrt(spread * shell_spread), dtype=np.float32)
