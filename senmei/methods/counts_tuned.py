@@ -41,11 +41,15 @@ class Case:
     after: Callable[[np.ndarray], np.ndarray] | None = None
 
 
+class NoHeartError(DataError):
+    """A scan in which the heart is not found, so that there is nothing to tune on."""
+
+
 class CountsTuned(Method):
     """A method with one positive number, tuned per dose and interpolated at the scan's own counts.
 
     fixed : the number, where the user gave one (then nothing is fitted), or None.
-    examples : validation scans used per dose. evaluations : of the 1-D search, per dose.
+    examples : validation scans used per dose, the first in which the heart is found. evaluations : of the 1-D search, per dose.
 
     Fitting: per dose the number that minimises, over validation scans and realisations k, the mean of
     |restore(noisy_k) - repeat_k|² inside a region found in `noisy` alone. As `repeat` is independent of `noisy`
@@ -115,7 +119,7 @@ class CountsTuned(Method):
             )
         points = []
         for dose, examples in sorted(doses.items()):
-            cases = [case for example in examples[: self.examples] for case in self._cases(example)]
+            cases = self._judged(examples, context)
             level = float(np.exp(np.mean([np.log(case.level) for case in cases])))
             value, risk = self._search(cases, dose, level, context)
             label = f"dose {dose}" if dose else "all scans"
@@ -164,6 +168,23 @@ class CountsTuned(Method):
         level = 1.0 if self.fixed is not None else count_level(example, "counts")
         out = self.restore(data, volume.voxel, self.value_at(level), threads=granted_threads())
         return volume.like(np.ascontiguousarray(out, dtype=np.float32))
+
+    def _judged(self, examples: Sequence[Example], context: FitContext) -> list[Case]:
+        """Cases of the first `examples` scans whose heart is found; the log tells of the others."""
+        cases: list[Case] = []
+        used, missed = 0, None
+        for example in examples:
+            try:
+                cases += self._cases(example)
+                used += 1
+            except NoHeartError as error:
+                missed = error
+                context.log(f"{self.title}: {error.where} is left out: {error.what.lower()}")
+            if used == self.examples:
+                break
+        if missed is not None and not cases:
+            raise missed
+        return cases
 
     def _cases(self, example: Example) -> list[Case]:
         """What the search needs of one scan: every realisation, or the input of an oracle."""
@@ -224,9 +245,12 @@ def heart_region(volume: Volume, where: object) -> np.ndarray:
     """(x, y, z) bool: the left ventricle and what lies against it, in a reconstruction, noisy or not.
 
     Within the ball of `find_heart` all that is above 40 % of the hottest wall's uptake, and one voxel more: not lung,
-    whose error does not depend on the filter, but organs that touch the heart. Raises DataError as `find_heart`.
+    whose error does not depend on the filter, but organs that touch the heart. Raises NoHeartError where `find_heart` does not find it.
     """
-    found = find_heart(volume, where)
+    try:
+        found = find_heart(volume, where)
+    except DataError as error:
+        raise NoHeartError(error.what, where=error.where, why=error.why, fix=error.fix) from error
     bright = found.mask & (_smooth(volume.data, volume.voxel, SMOOTH_MM) > BRIGHT * found.level)
     return ndimage.binary_dilation(bright, iterations=1) & found.mask
 

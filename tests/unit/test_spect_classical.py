@@ -252,6 +252,14 @@ class TestTuning:
         with pytest.raises(DataError, match="No heart"):
             GaussianCounts().fit((), [example(1, noisy=nothing)], quiet())
 
+    def test_a_scan_without_a_heart_is_left_out_and_told_of(self):
+        nothing = Volume(np.zeros((*SHAPE, 2), np.float32), AFFINE)
+        context = quiet()
+        weights = GaussianCounts(examples=1).fit((), [example(9, noisy=nothing), example(1)], context)
+        alone = GaussianCounts(examples=1).fit((), [example(1)], quiet())
+        np.testing.assert_array_equal(weights["curve_value"], alone["curve_value"])
+        assert "sub-9" in context.lines[0] and "left out" in context.lines[0]
+
     def test_what_cannot_be_applied(self):
         with pytest.raises(ConfigError, match="not been fitted"):
             GaussianCounts().apply(example(1))
