@@ -1,0 +1,248 @@
+"""Noisy pairs to batches: patches of one noisy image against the same places of an independent one.
+
+Batch t is a pure function of (seed, t), as in `senmei.training.patches`. Everything that is decided by looking at
+pixels (scale, places) looks at the image that goes *into* the network, never at the target: then the target's noise
+has mean zero given all that was decided, and the network that makes the mean squared error smallest is the mean of
+the clean image given the noisy one [Lehtinen 2018, ICML, "Noise2Noise"]. With another loss, or places chosen by the
+target, it would not be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage, signal
+
+_BLOCK = 2  # voxels: places are looked for in means of 2^3 voxels
+_WALL, _WIDTH, _OUTER = (
+    30.0,
+    12.0,
+    58.0,
+)  # mm: the shell that is looked for; its radius, softness, and surroundings
+_SHARP = 12  # power of the correlation: how much the best places are preferred
+_BODY = 0.15  # of the image's scale: blocks above belong to the body
+_PERCENTILE = 99.0  # of the blocks: the image's scale
+
+
+@dataclass(frozen=True)
+class PairSampling:
+    """What batches look like.
+
+    patch : edges (x, y, z), voxels. batch : patches a batch. centred : share of the patches around what looks like a
+    left ventricle; the rest lie anywhere in the body. mirror : mirror images and quarter turns in the plane of the
+    first two axes. gain : half-width of the uniform draw of the log of a factor on both images.
+    """
+
+    patch: tuple[int, int, int]
+    batch: int
+    centred: float = 0.7
+    mirror: bool = True
+    gain: float = 0.15
+
+
+@dataclass(frozen=True)
+class PairScan:
+    """One scan of a training set. noisy, repeat : (K, x, y, z), k of one independent of k of the other, in any unit.
+
+    level : relative noise level that goes with them, 1 / sqrt(counts / 1e6). voxel : edges, mm.
+    """
+
+    noisy: np.ndarray
+    repeat: np.ndarray
+    level: float
+    voxel: tuple[float, float, float] = (6.4, 6.4, 6.4)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """noisy, target : (n, 1, x, y, z) float32, in units of the noisy image's scale. level : (n, 1, 1, 1, 1)."""
+
+    noisy: torch.Tensor
+    level: torch.Tensor
+    target: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A possible input, or target: float16 values in units of `unit`, its own scale in that unit, where to look."""
+
+    data: np.ndarray
+    scale: np.float32
+    places: np.ndarray
+
+
+class PairSource:
+    """Pairs as an endless, indexable row of batches; both directions of a pair are used.
+
+    Images smaller than a patch are mirrored to its size. Raises ValueError without a scan, and for images of zeros.
+    """
+
+    def __init__(self, scans: Sequence[PairScan], sampling: PairSampling, seed: int) -> None:
+        if not scans:
+            raise ValueError("no pair to take patches from")
+        self.sampling, self.seed = sampling, int(seed)
+        self.levels = [float(scan.level) for scan in scans]
+        self._pairs = [self._prepare(scan) for scan in scans]
+
+    def _prepare(self, scan: PairScan) -> list[tuple[_Image, _Image]]:
+        unit = image_scale(np.asarray(np.mean(scan.noisy, axis=0, dtype=np.float32)))
+        return [
+            (self._image(a, unit, scan.voxel), self._image(b, unit, scan.voxel))
+            for a, b in zip(scan.noisy, scan.repeat, strict=True)
+        ]
+
+    def _image(self, data: np.ndarray, unit: float, voxel: tuple[float, float, float]) -> _Image:
+        data = _at_least(data.astype(np.float32) / np.float32(unit), self.sampling.patch)
+        scale = image_scale(data)
+        places = interesting(data, scale, voxel, self.sampling.centred)
+        return _Image(data.astype(np.float16), np.float32(scale), np.cumsum(places, dtype=np.float64))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the pairs and their levels, for telling a checkpoint of other data."""
+        digest = hashlib.sha256(repr(self.levels).encode())
+        for pairs in self._pairs:
+            for image in (image for pair in pairs for image in pair):
+                digest.update(repr(image.data.shape).encode())
+                digest.update(np.ascontiguousarray(image.data).tobytes())
+        return digest.hexdigest()
+
+    def batch(self, t: int, device: str = "cpu") -> PairBatch:
+        """Batch number t."""
+        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in range(self.sampling.batch)]
+        noisy, level, target = zip(*rows, strict=True)
+        one, two = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in (noisy, target))
+        levels = torch.tensor(level, dtype=torch.float32, device=device).view(-1, 1, 1, 1, 1)
+        return PairBatch(one, levels, two)
+
+    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
+        number = int(rng.integers(len(self._pairs)))
+        pairs = self._pairs[number]
+        pair = pairs[int(rng.integers(len(pairs)))]
+        image, other = pair if rng.random() < 0.5 else pair[::-1]
+        box = self._place(image, rng)
+        gain = np.exp(rng.uniform(-1, 1) * self.sampling.gain) / image.scale
+        turn, flip = int(rng.integers(4)), rng.random(3) < 0.5
+        parts = []
+        for data in (image.data, other.data):
+            part = data[box].astype(np.float32) * np.float32(gain)
+            if self.sampling.mirror:
+                if part.shape[0] == part.shape[1]:
+                    part = np.rot90(part, turn, (0, 1))
+                part = np.flip(part, tuple(int(i) for i in np.flatnonzero(flip)))
+            parts.append(np.ascontiguousarray(part))
+        return parts[0], self.levels[number], parts[1]
+
+    def _place(self, image: _Image, rng: np.random.Generator) -> tuple[slice, ...]:
+        """The box of a patch around a block drawn from the image's table, moved by up to a quarter of its size."""
+        shape, patch = image.data.shape, self.sampling.patch
+        blocks = tuple(max(n // _BLOCK, 1) for n in shape)
+        index = int(np.searchsorted(image.places, rng.random() * image.places[-1], side="right"))
+        at = np.unravel_index(min(index, image.places.size - 1), blocks)
+        box = []
+        for a, n, size in zip(at, shape, patch, strict=True):
+            middle = (
+                int(a) * _BLOCK + int(rng.integers(_BLOCK)) + round(float(rng.uniform(-0.25, 0.25)) * size)
+            )
+            low = int(np.clip(middle - size // 2, 0, n - size))
+            box.append(slice(low, low + size))
+        return tuple(box)
+
+
+def image_scale(data: np.ndarray) -> float:
+    """The image's own scale: 99th percentile of the means of 2^3 voxels.
+
+    data : (x, y, z). Found in the image alone, so that a network is told the same in training and at its work.
+    Raises ValueError for an image without anything above zero.
+    """
+    scale = float(np.percentile(_blocks(data), _PERCENTILE))
+    if scale <= 0:
+        scale = float(np.max(data))
+    if not scale > 0:
+        raise ValueError("the image has no value above zero")
+    return scale
+
+
+def interesting(
+    data: np.ndarray, scale: float, voxel: tuple[float, float, float], centred: float
+) -> np.ndarray:
+    """Probability of each block of 2^3 voxels to be the middle of a patch, float64, sum 1.
+
+    A share `centred` follows a power of `ventricle_likeness`, the rest is even over the body.
+    """
+    blocks = _blocks(data)
+    body = (blocks > _BODY * scale).astype(np.float64)
+    parts = [(body, 1 - centred)]
+    if centred > 0:
+        parts.append((ventricle_likeness(blocks, tuple(_BLOCK * v for v in voxel)) ** _SHARP, centred))
+    parts = [(p / p.sum(), share) for p, share in parts if p.sum() > 0 and share > 0]
+    total = sum(share for _, share in parts)
+    if not parts:
+        return np.full(blocks.shape, 1 / blocks.size)
+    return sum((p * (share / total) for p, share in parts), np.zeros(blocks.shape))
+
+
+def weights_of_places(
+    image: np.ndarray, voxel: tuple[float, float, float], centred: float, scale: float = 1.0
+) -> np.ndarray:
+    """Weight of each voxel, float32, sum 1: what training stresses, at the resolution of voxels.
+
+    `centred` is spread over a ball around the place that looks most like a ventricle, the rest over the body.
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), 1.5)
+    likeness = ventricle_likeness(_blocks(image), [_BLOCK * v for v in voxel])
+    at = [(i + 0.5) * _BLOCK - 0.5 for i in np.unravel_index(int(np.argmax(likeness)), likeness.shape)]
+    grid = np.ogrid[tuple(slice(n) for n in image.shape)]
+    distance = np.sqrt(sum(((g - a) * v) ** 2 for g, a, v in zip(grid, at, voxel, strict=True)))
+    parts = [((smooth > _BODY * scale).astype(np.float32), 1 - centred), (distance <= _OUTER, centred)]
+    weights = sum((p * np.float32(s / max(p.sum(), 1)) for p, s in parts), np.zeros(image.shape, np.float32))
+    total = float(weights.sum())
+    return weights / np.float32(total) if total > 0 else np.full(image.shape, np.float32(1 / image.size))
+
+
+def ventricle_likeness(image: np.ndarray, voxel: Sequence[float]) -> np.ndarray:
+    """How much each place of a noisy image looks like the middle of a left ventricle: 0 to 1, float64, its shape.
+
+    Correlation coefficient of the log of the image with a soft spherical shell of the ventricle's size, within a ball
+    that holds what surrounds it. The coefficient does not care how hot liver or gut are; the log keeps a cold cavity
+    and cold lung visible beside them. image : (x, y, z); voxel : mm.
+    """
+    reach = [int(_OUTER // v) for v in voxel]
+    grid = np.meshgrid(*(np.arange(-n, n + 1) * v for n, v in zip(reach, voxel, strict=True)), indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in grid))
+    ball = (radius <= _OUTER).astype(np.float64)
+    count = ball.sum()
+    shell = ball * np.exp(-0.5 * ((radius - _WALL) / _WIDTH) ** 2)
+    shell -= ball * (shell.sum() / count)
+    shell /= max(float(np.sqrt((shell**2).sum())), 1e-12)
+    floor = 0.1 * max(float(np.percentile(image, 90)), 1e-6 * float(np.max(image)), 1e-12)
+    tone = np.log(np.maximum(image, floor) / floor).astype(np.float64)
+    mean, square = (signal.fftconvolve(a, ball, mode="same") / count for a in (tone, tone**2))
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-6) * count)
+    found = signal.fftconvolve(tone, shell, mode="same") / spread  # the shell is its own mirror image
+    inside = signal.fftconvolve(np.ones_like(tone), ball, mode="same") > 0.8 * count
+    return np.clip(np.where(inside, found, 0.0), 0.0, 1.0)
+
+
+def _blocks(data: np.ndarray) -> np.ndarray:
+    """Means of 2^3 voxels (what is left over at the far faces is left out; an axis of one voxel counts twice)."""
+    data = np.asarray(data, np.float32)
+    for axis in range(3):
+        if data.shape[axis] < _BLOCK:
+            data = np.repeat(data, _BLOCK, axis)
+        even = data.shape[axis] // _BLOCK * _BLOCK
+        first, second = (
+            data[(slice(None),) * axis + (slice(start, even, _BLOCK),)] for start in range(_BLOCK)
+        )
+        data = (first + second) / 2
+    return data
+
+
+def _at_least(data: np.ndarray, patch: Sequence[int]) -> np.ndarray:
+    short = [max(size - n, 0) for n, size in zip(data.shape, patch, strict=True)]
+    if not any(short):
+        return data
+    return np.pad(data, [(s // 2, s - s // 2) for s in short], mode="symmetric")
