@@ -145,7 +145,9 @@ class Observer(Analysis):
         cohort = {
             "auc_low": low,
             "auc_high": high,
-            "snr": gap / float(np.sqrt(within)) if within > 0 else 0.0,
+            **(
+                {"snr": gap / float(np.sqrt(within))} if within > 0 else {}
+            ),  # without any spread there is none
             "observer_images": len(scans),
             "observer_shrinkage": shrinkage,
         }

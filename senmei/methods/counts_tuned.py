@@ -49,7 +49,8 @@ class CountsTuned(Method):
     """A method with one positive number, tuned per dose and interpolated at the scan's own counts.
 
     fixed : the number, where the user gave one (then nothing is fitted), or None.
-    examples : validation scans used per dose, the first in which the heart is found. evaluations : of the 1-D search, per dose.
+    examples : validation scans used per dose, the first in which the heart is found. evaluations : of the 1-D
+        search, per dose.
 
     Fitting: per dose the number that minimises, over validation scans and realisations k, the mean of
     |restore(noisy_k) - repeat_k|² inside a region found in `noisy` alone. As `repeat` is independent of `noisy`
@@ -245,7 +246,8 @@ def heart_region(volume: Volume, where: object) -> np.ndarray:
     """(x, y, z) bool: the left ventricle and what lies against it, in a reconstruction, noisy or not.
 
     Within the ball of `find_heart` all that is above 40 % of the hottest wall's uptake, and one voxel more: not lung,
-    whose error does not depend on the filter, but organs that touch the heart. Raises NoHeartError where `find_heart` does not find it.
+    whose error does not depend on the filter, but organs that touch the heart. Raises NoHeartError where `find_heart`
+    does not find it.
     """
     try:
         found = find_heart(volume, where)
