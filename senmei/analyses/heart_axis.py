@@ -19,13 +19,10 @@ LOWER, UPPER = np.array([12.0, 40.0, 4.0]), np.array([50.0, 125.0, 14.0])
 WALL = 10.0  # mm, usual thickness
 TILT = 35.0  # degrees: starts around the usual axis
 TURNS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
-PLACES = 3  # where the fit is started
+PLACES = 2  # where the fit is started
 SMOOTH = 8.0  # mm FWHM, against noise, before the fit
 CUBE = 70.0  # mm: half the box around the heart that the fit looks at
-INSIDE, OUTSIDE = (
-    24.0,
-    14.0,
-)  # mm on either side of the wall that count: further out lie liver and right ventricle
+INSIDE, OUTSIDE = 24.0, 14.0  # mm about the wall that count: further out lie liver and right ventricle
 SURPRISE = 0.15  # of the brightness: larger misfits count less than by their square
 FAITH = 0.02  # weight of a standard deviation from the usual beside the misfit of a voxel
 
@@ -52,7 +49,9 @@ def find_axis(
     best, lead, fit = None, -np.inf, 0.0
     for centre in _candidates(data, inside, volume):
         points, values = _around(data, volume, centre)
-        found = min((_settle(_start(centre, a), points, values, 2, 6) for a in axes), key=lambda f: f[1])
+        found = min(
+            (_settle(_start(centre, a), points[::2], values[::2], 2, 6) for a in axes), key=lambda f: f[1]
+        )
         x, _ = _settle(found[0], points, values, 4, 15)
         alike = _likeness(x, points, values)
         score = alike - FAITH * float((_unusual(x) ** 2).sum())

@@ -9,7 +9,7 @@ from senmei.core.volume import Volume
 from senmei.phantoms.torso import LABELS
 
 FWHM = 2.3548  # of a Gaussian, in standard deviations
-PAD = 15.0  # mm about a region from which blur reaches into it
+PAD = 25.0  # mm about a region from which blur reaches into it
 BLURS = (
     0.0,
     2.0,

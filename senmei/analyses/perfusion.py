@@ -44,7 +44,7 @@ class Perfusion(Analysis):
 
     scope = "scan"
     requires = ("reference", "myocardium", "segments", "heart")
-    uses = ("input", "labels")
+    uses = ("input", "labels", "mask")
     title = "Perfusion"
     sentence = (
         "Hearts were reoriented to short-axis slices and sampled along rays at right angles to the wall. Polar maps "
