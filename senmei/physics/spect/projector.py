@@ -96,7 +96,7 @@ class Projector:
             return
         self.mu = tensor(mu, self.device).clone()
         if tuple(self.mu.shape) != self.acquisition.shape:
-            raise _unfit("the attenuation map", tuple(self.mu.shape), self.acquisition.shape)
+            raise unfit("the attenuation map", tuple(self.mu.shape), self.acquisition.shape)
         if not bool(torch.isfinite(self.mu).all()) or float(self.mu.min()) < 0:
             raise DataError(
                 "the attenuation map has impossible values",
@@ -113,7 +113,7 @@ class Projector:
         """
         image = tensor(image, self.device)
         if tuple(image.shape[-3:]) != self.acquisition.shape:
-            raise _unfit("the image", tuple(image.shape), self.acquisition.shape)
+            raise unfit("the image", tuple(image.shape), self.acquisition.shape)
         n, _, nz = self.acquisition.shape
         tables = image.reshape(-1, n * n, nz)
         chosen = self._chosen(views)
@@ -136,7 +136,7 @@ class Projector:
         n, _, nz = self.acquisition.shape
         chosen = self._chosen(views)
         if tuple(projections.shape[-3:]) != (n, nz, len(chosen)):
-            raise _unfit("the projections", tuple(projections.shape), (n, nz, len(chosen)))
+            raise unfit("the projections", tuple(projections.shape), (n, nz, len(chosen)))
         tables = projections.reshape(-1, n, nz, len(chosen)).permute(3, 0, 1, 2).contiguous()
         out = torch.zeros(tables.shape[1], n * n, nz, device=self.device)
         for i, view in enumerate(chosen):
@@ -224,10 +224,11 @@ def rotation(acquisition: Acquisition, view: int) -> sparse.csr_array:
     return sparse.csr_array(entries, shape=(n * n, n * n))
 
 
-def _unfit(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
+def unfit(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
+    """The error for an array whose last dimensions are not the acquisition's."""
     return DataError(
-        f"{what} does not fit the acquisition",
-        where=f"{what}: grid {found}",
-        why=f"the acquisition's is {expected}",
+        f"the shape of {what} is not the acquisition's",
+        where=f"{what}: {found}",
+        why=f"the acquisition has {expected}",
         fix="resample it to the acquisition's grid, or use the acquisition it belongs to",
     )

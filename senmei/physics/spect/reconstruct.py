@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from senmei.core.errors import ConfigError, DataError
+from senmei.core.errors import ConfigError
 from senmei.physics.spect.geometry import Acquisition
-from senmei.physics.spect.projector import Gather, Projector, tensor
+from senmei.physics.spect.projector import Gather, Projector, tensor, unfit
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -47,12 +47,12 @@ def osem(
         )
     counts = tensor(projections, projector.device)
     if tuple(counts.shape[-3:]) != projector.acquisition.projection_shape:
-        raise _unfit("the projections", tuple(counts.shape), projector.acquisition.projection_shape)
+        raise unfit("the projections", tuple(counts.shape), projector.acquisition.projection_shape)
     added = None
     if scatter is not None:
         added = tensor(scatter, projector.device)
         if tuple(added.shape[-3:]) != projector.acquisition.projection_shape:
-            raise _unfit("the scatter", tuple(added.shape), projector.acquisition.projection_shape)
+            raise unfit("the scatter", tuple(added.shape), projector.acquisition.projection_shape)
     image = _first(start, projector).expand(*counts.shape[:-3], *projector.acquisition.shape).clone()
     for _ in range(iterations):
         for k in range(subsets):
@@ -72,7 +72,7 @@ def _first(start: ArrayLike | torch.Tensor | None, projector: Projector) -> torc
     if start is not None:
         first = tensor(start, projector.device)
         if tuple(first.shape[-3:]) != shape:
-            raise _unfit("the first image", tuple(first.shape), shape)
+            raise unfit("the first image", tuple(first.shape), shape)
         return first
     return torch.from_numpy(field(shape)).to(projector.device, torch.float32)[:, :, None].expand(shape)
 
@@ -110,7 +110,7 @@ def fbp(
         )
     data = tensor(projections, projections.device if isinstance(projections, torch.Tensor) else "cpu")
     if tuple(data.shape[-3:]) != acquisition.projection_shape:
-        raise _unfit("the projections", tuple(data.shape), acquisition.projection_shape)
+        raise unfit("the projections", tuple(data.shape), acquisition.projection_shape)
     n, nz, views = acquisition.projection_shape
     batch = data.shape[:-3]
     table = data.reshape(-1, n, nz, views).permute(3, 1, 0, 2)  # (view, u, batch, v)
@@ -163,12 +163,3 @@ def _smear(acquisition: Acquisition) -> sparse.csr_array:
     column = np.clip(column, 0, n - 1) + (np.arange(views) * n)[:, None]
     rows = np.broadcast_to(inside[:, None, None], column.shape)
     return sparse.csr_array((weight.ravel(), (rows.ravel(), column.ravel())), shape=(n * n, views * n))
-
-
-def _unfit(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> DataError:
-    return DataError(
-        f"{what} do not fit the acquisition",
-        where=f"{what}: shape {found}",
-        why=f"the acquisition's is {expected}",
-        fix="use the acquisition the data was made with",
-    )
