@@ -23,6 +23,7 @@ PLACES = 2  # where the fit is started
 SMOOTH = 8.0  # mm FWHM, against noise, before the fit
 CUBE = 70.0  # mm: half the box around the heart that the fit looks at
 INSIDE, OUTSIDE = 24.0, 14.0  # mm about the wall that count: further out lie liver and right ventricle
+ROUGH = 20.0  # mm beyond the region where the middle of the heart may be
 SURPRISE = 0.15  # of the brightness: larger misfits count less than by their square
 FAITH = 0.02  # weight of a standard deviation from the usual beside the misfit of a voxel
 
@@ -100,6 +101,8 @@ def _candidates(data: np.ndarray, inside: np.ndarray, volume: Volume) -> list[np
     match = signal.fftconvolve(data, flipped[0], mode="same")
     mean, square = (signal.fftconvolve(d, flipped[1], mode="same") / near.sum() for d in (data, data**2))
     spread = np.maximum(square - mean**2, 1e-4 * square.max())
+    # A region may hold the wall alone, a ventricle's middle is its cavity.
+    inside = ndimage.distance_transform_edt(~inside, sampling=volume.voxel) <= ROUGH
     score = np.where(inside, match / np.sqrt(spread), -np.inf)
     places = np.stack(np.unravel_index(np.argsort(score, axis=None)[::-1][:4000], score.shape), axis=1)
     chosen: list[np.ndarray] = []
