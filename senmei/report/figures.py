@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from senmei.core.statistics import bootstrap_ci, subject_means
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, dose_label, finite
 from senmei.report.numbers import by_subject, measure_facts
-from senmei.report.style import canvas, colours, encode, legend, markers
+from senmei.report.style import canvas, colours, encode, legend, markers, wrapped
 from senmei.report.verdict import named
 
 _DASHES: Any = ("-", "--", ":", "-.")
@@ -60,7 +60,7 @@ def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
         axes.set_xticks(range(len(labels)), labels)
         axes.set_xlim(-0.55, len(labels) - 0.45)
         axes.grid(visible=False, axis="x")
-        axes.set_ylabel(facts["label"])
+        axes.set_ylabel(wrapped(facts["label"]))
         legend(figure, files, methods)
         src = encode(figure)
     text = f"{facts['title']} by condition and method in {named(files, cohort)}"

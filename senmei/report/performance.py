@@ -12,7 +12,7 @@ from senmei.core.errors import DataError
 from senmei.report.figures import Chart
 from senmei.report.files import StudyFiles, condition_label, condition_of, finite, in_order, read_json
 from senmei.report.numbers import by_subject, measure_facts
-from senmei.report.style import canvas, colours, encode, legend, markers
+from senmei.report.style import canvas, colours, encode, legend, markers, wrapped
 from senmei.report.verdict import at_condition, named
 
 _CHANCE = {"auc": 0.5}  # what guessing reaches
@@ -85,7 +85,7 @@ def tradeoff_chart(files: StudyFiles, cohort: str, pair: Sequence[str]) -> Chart
         for name, (x, y, labels) in families(files, cohort, pair, condition).items():
             axes.plot(x, y, color="#8b93a1", linewidth=1.3, zorder=1)
             axes.annotate(
-                name, (x[-1], y[-1]), fontsize=8, color="#4a5261", xytext=(5, 0), textcoords="offset points"
+                name, (x[-1], y[-1]), fontsize=8, color="#4a5261", xytext=(18, -3), textcoords="offset points"
             )
             for at, label in enumerate(labels):
                 axes.plot(x[at], y[at], ".", color="#8b93a1", markersize=4, zorder=1)
@@ -102,7 +102,7 @@ def tradeoff_chart(files: StudyFiles, cohort: str, pair: Sequence[str]) -> Chart
             face = "white" if files.oracle(method) else colour[method]
             axes.plot(*points[method], marker[method], color=colour[method], mfc=face, markersize=8, zorder=3)
         axes.set_xlabel(facts[0]["label"])
-        axes.set_ylabel(facts[1]["label"])
+        axes.set_ylabel(wrapped(facts[1]["label"]))
         legend(figure, files, shown)
         src = encode(figure)
     where = f" at {condition_label(condition)}" if condition else ""

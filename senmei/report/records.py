@@ -54,20 +54,28 @@ def fitted_table(files: StudyFiles) -> list[dict[str, Any]]:
 
 
 def _curve(files: StudyFiles, method: str, fitted: Mapping[str, Any]) -> list[dict[str, str]]:
-    """A number tuned by noise level, pair by pair; its name is the column of the search's history. [] if it is not."""
-    noise, values = fitted.get("curve_noise"), fitted.get("curve_value")
-    if not (isinstance(noise, list) and isinstance(values, list) and len(noise) == len(values)):
+    """A number tuned by noise level or by counts, pair by pair; its name is the column of the search's history.
+    [] if it is not. curve_level : 1 / sqrt(counts in millions).
+    """
+    places = fitted.get("curve_noise") or fitted.get("curve_level")
+    values = fitted.get("curve_value")
+    if not (isinstance(places, list) and isinstance(values, list) and len(places) == len(values)):
         return []
     tried = next(iter(files.history(method)), {})
-    name = next((k for k in tried if k not in ("step", "condition", "noise_level", "psnr")), "value")
+    told = ("step", "condition", "noise_level", "psnr", "level", "risk")
+    name = next((k for k in tried if k not in told), "value")
     name = name.removesuffix("_mm").replace("_", " ") + (" (mm)" if name.endswith("_mm") else "")
     return [
         {
-            "name": f"{name} at {100 * at:.1f} % noise" if finite(at) is not None else name,
+            "name": f"{name} at {_place(at, 'curve_noise' in fitted)}" if finite(at) else name,
             "value": number(value),
         }
-        for at, value in zip(noise, values, strict=True)
+        for at, value in zip(places, values, strict=True)
     ]
+
+
+def _place(level: float, noise: bool) -> str:
+    return f"{100 * level:.1f} % noise" if noise else f"{number(1 / level**2)} million counts"
 
 
 def failures_table(files: StudyFiles) -> dict[str, Any]:

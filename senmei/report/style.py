@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -95,6 +96,16 @@ def encode(figure: Figure) -> str:
     return data_uri(few_colours(np.asarray(canvas.buffer_rgba())[..., :3]))
 
 
+def _entry(files: StudyFiles, methods: Sequence[str]) -> float:
+    """Inches that an entry of the legend takes, at the font size used there."""
+    return max([1.65, *(0.3 + 0.075 * len(files.label(m)) for m in methods)])
+
+
+def wrapped(label: str) -> str:
+    """A label of an axis in two lines where one would be longer than the axis."""
+    return "\n".join(textwrap.wrap(label, 34)) if len(label) > 38 else label
+
+
 def legend(figure: Figure, files: StudyFiles, methods: Sequence[str]) -> None:
     """Name the methods above the panels."""
     colour, marker = colours(files.methods), markers(files.methods)
@@ -105,6 +116,6 @@ def legend(figure: Figure, files: StudyFiles, methods: Sequence[str]) -> None:
     figure.legend(
         handles=handles,
         loc="outside upper center",
-        ncols=max(1, min(len(handles), int(figure.get_figwidth() / 1.65))),
+        ncols=max(1, min(len(handles), int(figure.get_figwidth() / _entry(files, methods)))),
         fontsize=9,
     )

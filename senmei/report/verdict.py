@@ -115,8 +115,9 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
     off = {"one": " off 1 by", "zero": " off 0 by"}.get(str(learned.get("better")), "")
     amount = f"{learned['title']}{off} {number(difference['mean'], sign=True)}{unit}"
     rival = f"{'an oracle' if files.oracle(versus) else 'the best tuned classical method'}, {_name(files, versus)}"
+    bound = "" if files.oracle(versus) else _bound(files, rows)
     counted = _subjects(learned if learned.get("n", 0) is None else difference)
-    return f"{name} {verb} {rival}: {amount} ({note}{counted}; {at}).{_bound(files, rows)}", tone
+    return f"{name} {verb} {rival}: {amount} ({note}{counted}; {at}).{bound}", tone
 
 
 def _bound(files: StudyFiles, rows: Sequence[Headline]) -> str:

@@ -498,8 +498,8 @@ def test_zero_is_marked_in_tables_and_axes(page):
 
 def test_a_bias_beyond_its_limit_is_flagged_at_the_top(page):
     (line,) = re.findall(r'<p class="flag">(.*?)</p>', page.source, re.S)
-    assert "Count bias 3.10 % exceeds 2 %: Gaussian (" in line
-    assert "worst of 4 conditions" in line
+    assert re.search(r"Gaussian: Count bias 3\.10 % exceeds 2 % \(.*dose, worst of 4 conditions\)", line)
+    assert "Cohort “torsos”" in line
     assert page.source.index('class="flag"') < page.source.index("<main")
 
 
