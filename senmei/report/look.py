@@ -44,7 +44,7 @@ _USUAL: dict[str, dict[str, Any]] = {
     },
     "whole_body": {
         "colour": "grey_inverse",
-        "unit": "the brightest per cent",
+        "unit": "the scan's level",
         "window": (0.0, 1.0),
         "planes": ("coronal",),
     },
