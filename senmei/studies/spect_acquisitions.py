@@ -50,7 +50,7 @@ def paired(
     With them, for each, the (K,) shares of the scan's own exposure that its acquisitions had.
 
     independent : K acquisitions, the first of them the scan's own, each against the next.
-    thinning : K random halvings of the scan's own acquisition.
+    thinning : K random halvings of the scan's own acquisition; a single one both ways round.
     gated, split : its even against its odd gates, its first against its second half; both ways round (K = 2).
     """
     kind, wanted = settings["pairs"], int(settings["realisations"])
@@ -65,7 +65,9 @@ def paired(
         halves = [
             thin_counts(counts, 0.5, draw_generator(seed, "halves", scan["scan"], k)) for k in range(wanted)
         ]
-        share = np.full(wanted, 0.5)
+        if wanted == 1:  # one halving, both ways round
+            halves.append(halves[0][::-1])
+        share = np.full(len(halves), 0.5)
         return np.stack([a for a, _ in halves]), np.stack([b for _, b in halves]), share, share
     first, second = even_odd(parts)
     even = len(parts[0::2]) / len(parts)

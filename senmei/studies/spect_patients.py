@@ -54,8 +54,15 @@ def _image(
 
     def render(phase: int, factor: int) -> Torso:
         size = (grid[0] * factor, grid[1] * factor, grid[2] * factor)
-        options = {"grid": size, "voxel_mm": voxel / factor, "phase": phase, "phases": phases}
-        return render_torso(shape, uptake=uptake, defect=defect, **options)
+        return render_torso(
+            shape,
+            uptake=uptake,
+            defect=defect,
+            grid=size,
+            voxel_mm=voxel / factor,
+            phase=phase,
+            phases=phases,
+        )
 
     still = render(0, 1)
     means = []

@@ -107,8 +107,23 @@ class Imaging:
 
         settings = self.settings
         scatter = self.scatter(measured) if settings["scatter"] else None
+        projector = self.projector(psf=bool(settings["psf"]))
         steps = {"iterations": int(settings["iterations"]), "subsets": int(settings["subsets"])}
-        return osem(measured, self.projector(psf=bool(settings["psf"])), scatter=scatter, **steps)
+        return osem(measured, projector, scatter=scatter, start=self._even(measured, projector), **steps)
+
+    def _even(self, measured: torch.Tensor, projector: Projector) -> torch.Tensor:
+        """Even images (..., x, y, z) that give as many photons as were measured, to start from.
+
+        Beside additive scatter, a start of fixed size would make few iterations depend on the number of counts.
+        """
+        import torch
+
+        from senmei.physics.spect.reconstruct import field
+
+        circle = torch.from_numpy(field(self.acquisition.shape)).to(measured)[:, :, None]
+        seen = (projector.sensitivity() * circle).sum()
+        level = measured.sum(dim=(-3, -2, -1), keepdim=True) / seen
+        return (level * circle).expand(*measured.shape[:-3], *self.acquisition.shape)
 
     def _fbp(self, measured: torch.Tensor) -> torch.Tensor:
         from senmei.physics.spect.reconstruct import fbp
