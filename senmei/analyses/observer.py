@@ -19,6 +19,7 @@ from senmei.io.tables import write_tsv
 from senmei.measures.judged import image
 
 LEAST = 3  # images of each class: one subject is left out, and two are needed to speak of a spread
+NEAR_MM = 45.0  # from the middle of the long axis: holds the wall of a ventricle
 MARGIN = 4  # voxels beyond the samples, for the spline
 
 
@@ -27,7 +28,9 @@ class Observer(Analysis):
 
     channels : 'square' or 'dog' (see `channel_images`). count : of them. start : lower edge of the first,
         cycles/pixel; each next is an octave higher. pixel_mm, size : of the region, pixels (odd).
-    slices : planes averaged, `pixel_mm` apart. folds : groups of subjects left out in turn (0: one subject a time).
+    slices : planes averaged, `pixel_mm` apart. normalise : divide each image by its own hottest myocardium, the 95th
+        percentile within 45 mm of the ventricle's middle, as displays do: patients differ in uptake.
+    folds : groups of subjects left out in turn (0: one subject a time).
     internal_noise : variance of the observer's own noise over that of each channel. bootstrap : samples.
     seed : of bootstrap and internal noise, the same for every method, so that methods can be compared in pairs.
 
@@ -78,6 +81,7 @@ class Observer(Analysis):
         pixel_mm: float = 6.4,
         size: int = 21,
         slices: int = 3,
+        normalise: bool = True,
         folds: int = 0,
         internal_noise: float = 0.0,
         bootstrap: int = 2000,
@@ -96,6 +100,7 @@ class Observer(Analysis):
         _check("pixel_mm", pixel_mm, _number(pixel_mm) and pixel_mm > 0, "a size above 0, mm")
         _check("size", size, _whole(size) and size >= 5 and size % 2 == 1, "an odd whole number, 5 or more")
         _check("slices", slices, _whole(slices) and 1 <= slices <= 15, "a whole number from 1 to 15")
+        _check("normalise", normalise, isinstance(normalise, bool), "true or false")
         _check(
             "folds",
             folds,
@@ -111,6 +116,7 @@ class Observer(Analysis):
             int(slices),
             int(folds),
         )
+        self.normalise = normalise
         self.internal_noise, self.bootstrap, self.seed = float(internal_noise), int(bootstrap), int(seed)
 
     def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
@@ -164,10 +170,11 @@ class Observer(Analysis):
         ]
 
     def region(self, example: Example, restored: Volume) -> np.ndarray:
-        """(size, size) float64: mean of the short-axis planes about the site, cubic splines, 0 beyond the grid.
+        """(size, size) float64: mean of the short-axis planes about the site, 0 beyond the grid; in units of the
+        hottest myocardium if `normalise`. Sampled by cubic splines.
 
         Its rows and columns are any two directions perpendicular to the long axis: the channels have none.
-        Raises DataError if `heart` lacks a point or the site lies outside the grid.
+        Raises DataError if `heart` lacks a point, the site lies outside the grid or there is nothing to normalise by.
         """
         name = str(example.scan.get("scan", "?"))
         data = image(example, restored, "restored image")
@@ -209,7 +216,8 @@ class Observer(Analysis):
         sampled = ndimage.map_coordinates(
             block, np.moveaxis(index - low, -1, 0), order=3, mode="grid-constant"
         )
-        return sampled.mean(axis=0)
+        level = _hottest(data, restored.affine, (apex + base) / 2, name) if self.normalise else 1.0
+        return sampled.mean(axis=0) / level
 
     def _check_cohort(self, present: np.ndarray, subjects: list[str], doses: set[Any]) -> None:
         if len(doses) > 1:
@@ -248,6 +256,26 @@ class Observer(Analysis):
                 why=f"with one fold left out, {left} image(s) of a kind remain to train the template on",
                 fix="give the observer's cohort more subjects, or set folds: 0",
             )
+
+
+def _hottest(data: np.ndarray, affine: np.ndarray, middle: np.ndarray, name: str) -> float:
+    """95th percentile within `NEAR_MM` of the ventricle's middle, a cube's corners cut. Raises DataError if not > 0."""
+    voxel = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    centre = np.linalg.solve(affine[:3, :3], middle - affine[:3, 3])
+    low = np.clip(np.floor(centre - NEAR_MM / voxel).astype(int), 0, None)
+    high = np.clip(np.ceil(centre + NEAR_MM / voxel).astype(int) + 1, 0, data.shape)
+    grids = np.ogrid[tuple(slice(i, max(i, j)) for i, j in zip(low, high, strict=True))]
+    squared = sum(((g - c) * v) ** 2 for g, c, v in zip(grids, centre, voxel, strict=True))
+    near = data[tuple(slice(i, max(i, j)) for i, j in zip(low, high, strict=True))][squared <= NEAR_MM**2]
+    level = float(np.percentile(near, 95)) if near.size else 0.0
+    if level <= 0:
+        raise DataError(
+            "There is no uptake in the heart to compare with",
+            where=name,
+            why=f"within {NEAR_MM:.0f} mm of the middle of its axis the hottest value is {level:.3g}",
+            fix="check that heart and image share one frame; or set normalise: false",
+        )
+    return level
 
 
 def _defect(example: Example) -> int:
