@@ -34,8 +34,9 @@ def summarise(
     """`headlines` and `best_classical` of summary.json, from the test scans alone.
 
     measures : tidy, one row a value: cohort, method, scan, subject, split, the condition columns, measure, value.
-    methods : method -> {family, ...}. measure_meta : measure -> {title, unit, better}. conditions : the condition
-    columns; those that are empty for a scan are not part of its condition. seed : of the bootstrap.
+    methods : method -> {family, oracle, ...}; an oracle is nobody's baseline. measure_meta : measure -> {title, unit,
+    better}. conditions : the condition columns; those that are empty for a scan are not part of its condition.
+    seed : of the bootstrap.
 
     One headline a cohort, condition, measure and method: n subjects, mean, 95 % bootstrap interval over
     subjects, and the paired difference from `versus`, the best classical method of the same cohort and condition
@@ -51,7 +52,7 @@ def summarise(
         meta = measure_meta.get(measure, {"title": measure, "unit": "", "better": "none"})
         draw = derive_seed(seed, "bootstrap", cohort, sorted(condition), measure)
         means = {method: bootstrap_ci(_lists(scans), draw) for method, scans in cell.items()}
-        classical = {m: i for m, i in means.items() if i and methods.get(m, {}).get("family") == "classical"}
+        classical = {m: i for m, i in means.items() if i and _baseline(methods.get(m, {}))}
         best = _best(classical, meta["better"])
         for method, interval in means.items():
             if meta["better"] in _SCORE and interval and method in classical:
@@ -90,6 +91,10 @@ def flag(headlines: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) ->
         for row in headlines
         if row["measure"] in limits and row["mean"] is not None and abs(row["mean"]) > limits[row["measure"]]
     ]
+
+
+def _baseline(method: Mapping[str, Any]) -> bool:
+    return method.get("family") == "classical" and not method.get("oracle")
 
 
 def _cells(

@@ -38,12 +38,14 @@ class Method:
     tunes_on : roles that fitting needs of the validation examples, to tune or select; () when there is nothing to.
     inputs : roles that `apply` needs.
     family : 'none', 'classical' or 'learned'; the report compares the learned with the best tuned classical.
+    oracle : tuned on the truth that it is judged by, as no user could: shown, marked, and never a baseline.
     sentence : what the methods paragraph says of it; may use {settings[...]} and {card[...]}.
     references : for the same paragraph.
     """
 
     title: ClassVar[str]
     family: ClassVar[str] = "classical"
+    oracle: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     tunes_on: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[tuple[str, ...]] = ("input",)

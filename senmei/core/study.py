@@ -16,6 +16,8 @@ class Study:
     conditions : columns of scans.tsv by which measures are broken down.
     uses_siblings : groups whose roles depend on the subject's other images.
     sentences : for the methods paragraph, (text, references) each.
+    figures : how the report shows images: `colour` (grey or nuclear), `tradeoff` (two measures drawn against each
+        other), and what else `senmei.report.look` knows.
     """
 
     title: ClassVar[str]
@@ -24,6 +26,7 @@ class Study:
     primary: ClassVar[tuple[str, ...]] = ()
     uses_siblings: ClassVar[tuple[str, ...]] = ()
     sentences: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
+    figures: ClassVar[Mapping[str, Any]] = {}
 
     def participants(self, cohort: Mapping[str, Any]) -> list[Row]:
         """Rows of participants.tsv of a simulated cohort: `subject` and covariates. By default sub-001 ... sub-n."""

@@ -41,7 +41,7 @@ def collect_study(
         folder / "status.tsv", status, ("stage", "cohort", "method", "scan", "subject", "status", "error")
     )
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
-    methods = {card["method"]: {"family": card["family"], "title": card["title"]} for card in facts}
+    methods = {card["method"]: {name: card[name] for name in ("family", "title", "oracle")} for card in facts}
     limits = limits_of(measures, analyses)
     summary: dict[str, Any] = {"headlines": [], "best_classical": {}, "limits": limits, "flags": []}
     if rows:
@@ -53,7 +53,7 @@ def collect_study(
         summary["flags"] = flag(summary["headlines"], limits)
     failed = sum(row["status"] == "failed" for row in status)
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
-    summary["primary"] = list(study.primary)
+    summary["primary"], summary["figures"] = list(study.primary), dict(study.figures)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
 
 

@@ -28,7 +28,7 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
         "figure_scans": report.get("figure_scans", 2),
         "conditions": list(study.conditions),
         "primary": report.get("primary") or list(study.primary),
-        "figures": dict(getattr(study, "figures", {})),
+        "figures": dict(study.figures),
         "sentences": sentences,
     }
 

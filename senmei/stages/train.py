@@ -123,6 +123,7 @@ def train_method(
         "use": use,
         "title": method.title,
         "family": method.family,
+        "oracle": method.oracle,
         "settings": options,
         "needs": list(dict.fromkeys([*method.needs, *method.tunes_on])),
         "seed": seed,

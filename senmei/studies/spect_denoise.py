@@ -26,6 +26,7 @@ class SPECTDenoise(Study):
     }
     conditions = ("dose",)
     primary = ("nrmse", "wall_thickness_error", "defect_recovery", "auc")
+    figures = {"colour": "nuclear", "tradeoff": ("liver_noise", "added_blur")}
     sentences = (
         (
             "Torsos with individual anatomy, uptake and perfusion defects were simulated; expected projections held "
