@@ -136,7 +136,8 @@ class Perfusion(Analysis):
         return values
 
     def files(self, example: Example, restored: Volume) -> dict[str, Volume | np.ndarray | dict[str, Any]]:
-        """short_axis (Volume, 32 x 32 x 12), polar, profiles and, of the input itself, curve (dicts).
+        """short_axis (Volume, 32 x 32 x 12), polar, profiles; of the input itself also curve, and the reference's own
+        short axis and map (reference_short_axis, reference_polar).
 
         polar : segments (17), rings (16 x 48, first ring at the apex, angles from anterior over septal), thickness
         (17, mm) of the restored; counts (17 mean wall voxels), of the restored, the reference and the input; defect.
@@ -172,6 +173,14 @@ class Perfusion(Analysis):
         }
         if "input" in images and np.array_equal(images["input"].data, restored.data):
             made["curve"] = {"curve": self._curve(example, restored, frame)}
+            rays = cast_rays(readers["reference"], frame)
+            bullseye = polar_map(rays, frame)
+            made["reference_short_axis"] = short_axis(images["reference"], frame)
+            made["reference_polar"] = {
+                "segments": _rounded(bullseye.segments),
+                "rings": [_rounded(ring, 3) for ring in bullseye.rings],
+                "thickness": _rounded(_thickness(rays), 2),
+            }
         return made
 
     def _curve(self, example: Example, image: Volume, frame: HeartFrame) -> list[dict[str, Any]]:
