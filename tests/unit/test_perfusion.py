@@ -403,7 +403,10 @@ def test_files_hold_what_the_report_shows(plain):
     labels[5:18, 5:18, 3:16] = LABELS["liver"]
     example, _ = case(image, segments, heart, labels=image.like(labels))
     files = Perfusion().files(example, image)
-    assert set(files) == {"short_axis", "polar", "profiles", "curve"}
+    reference = {"reference_short_axis", "reference_polar"}
+    assert set(files) == {"short_axis", "polar", "profiles", "curve", *reference}
+    assert np.array_equal(files["reference_short_axis"].data, files["short_axis"].data)
+    assert files["reference_polar"]["segments"] == files["polar"]["segments"]
     text = json.dumps([files[k] for k in ("polar", "profiles", "curve")], allow_nan=False)
     assert files["short_axis"].data.nbytes + len(text) < 75_000
     polar = files["polar"]
@@ -419,7 +422,11 @@ def test_files_hold_what_the_report_shows(plain):
         "the reference is the input here: blur added is the Gaussian's"
     )
     assert (np.diff(noises) > 0).all()
-    assert "curve" not in Perfusion().files(example, image.like(image.data * 1.01))
+    assert set(Perfusion().files(example, image.like(image.data * 1.01))) == {
+        "short_axis",
+        "polar",
+        "profiles",
+    }
 
 
 def test_hearts_outside_and_other_grids_are_refused(plain):
