@@ -11,7 +11,7 @@ from senmei.core.volume import Volume
 from senmei.measures.judged import inside, on_grid
 
 
-@measure(requires=("input",), better="zero", unit="%", title="Count bias")
+@measure(requires=("input",), better="zero", unit="%", title="Count bias", limit=2.0)
 def count_bias(example: Example, restored: Volume) -> float:
     """100 (Σ restored / Σ input − 1), sums over the whole field of view, %.
 
