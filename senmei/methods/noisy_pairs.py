@@ -30,6 +30,9 @@ from senmei.training.pairs import (
 from senmei.training.tiles import apply_tiled
 
 _VALIDATION_SCANS = 6
+_ROUNDED = 0.05  # dB
+_AROUND = 2  # voxels to each side
+_EMPTY = 0.05  # of an image's scale: an empty place has some noise too
 _LEVELS = "levels"  # the name under which the trained range of noise levels is kept with the weights
 LEHTINEN = (
     "Lehtinen J, Munkberg J, Hasselgren J, et al. Noise2Noise: learning image restoration without clean data. "
@@ -41,14 +44,15 @@ class PairNetwork(Method):
     """Base of the networks that never see a clean image: one noisy image in, an independent one as the target.
 
     The loss is the mean squared error, because only then is the best network for noisy targets the best one for
-    clean targets, E[clean | noisy] (Noise2Noise, eq. 6 of the paper: the target's noise has mean zero); it is also
+    clean targets, E[clean | noisy] (Noise2Noise, section 2 of the paper: the target's noise has mean zero); it is also
     what keeps counts: an estimate of the mean has the mean's total. Images are in units of their own scale
     (`senmei.training.pairs.image_scale`), found in the image that goes in. The step that is kept is the one with the
     smallest squared error against the *noisy* repeats of the validation scans, which is the error against the clean
     ones plus a constant. Clean images appear in no role.
 
     steps, batch : training steps, patches a step. learning_rate : peak of the schedule. centred : share of patches
-    around thin bright structures, 0 to 1. mirror : learn on mirror images and quarter turns too. gain : half-width of
+    around what looks like a left ventricle, 0 to 1. mirror : learn on mirror images and quarter turns too; off,
+    as how hearts lie is worth knowing. gain : half-width of
     the log of the intensity factor drawn for each patch. precision : auto, float32 or bf16. flips : average
     over the eight mirror images when applied.
     Raises ConfigError for values that mean nothing.
@@ -102,6 +106,13 @@ class PairNetwork(Method):
         self.steps, self.batch, self.learning_rate = int(steps), int(batch), float(learning_rate)
         self.centred, self.mirror, self.gain = float(centred), bool(mirror), float(gain)
         self.precision, self.flips = precision, bool(flips)
+        if self.flips and not self.mirror:
+            raise ConfigError(
+                "'flips' needs 'mirror'",
+                where="flips: true, mirror: false",
+                why="a network that never saw mirror images cannot restore them",
+                fix="set mirror to true as well, or flips to false",
+            )
         self._network: nn.Module | None = None
         self._device = "cpu"
         self._levels = (0.0, np.inf)
@@ -128,9 +139,11 @@ class PairNetwork(Method):
         """The part of the target (n, 1, x, y, z) that the network predicts."""
         return target
 
-    def risk_weights(self, image: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
+    def risk_weights(self, image: np.ndarray, voxel: Sequence[float] | None) -> np.ndarray:
         """Weight of each voxel in the validation risk, sum 1, from the (scaled) input image alone."""
-        return weights_of_places(image, voxel, self.centred)
+        weights = weights_of_places(image, voxel, self.centred)
+        weights = weights / spread(torch.from_numpy(image)[None, None])[0, 0].numpy() ** 2
+        return weights / weights.sum()
 
     # Fitting
 
@@ -172,10 +185,11 @@ class PairNetwork(Method):
         return PairSampling(self.patch_shape, self.batch, self.centred, self.mirror, self.gain)
 
     def loss(self, network: nn.Module, data: PairBatch, device: str) -> torch.Tensor:
-        """Mean squared error against the independent noisy target."""
+        """Squared error against the independent noisy target, over the variance that the input's surroundings tell."""
         with mixed_precision(self.precision, device):
             restored = network(data.noisy, data.level)
-        return (restored.float() - self.target_of(data.target)).square().mean()
+        error = restored.float() - self.target_of(data.target)
+        return (error / self.target_of(spread(data.noisy))).square().mean()
 
     def pair_scan(self, example: Example) -> PairScan:
         """The pair of an example. Raises DataError if the two do not belong together."""
@@ -188,7 +202,9 @@ class PairNetwork(Method):
                 why=f"{self.needs[0]} is {len(one)} of {one.shape[1:]}, {self.needs[1]} {len(two)} of {two.shape[1:]}",
                 fix="prepare the scan again; both come from one acquisition geometry",
             )
-        return PairScan(one, two, noise_level(example, "pair_counts"), example[self.needs[0]].voxel)
+        voxel = example[self.needs[0]].voxel
+        counts = count_of(example, "pair_counts")
+        return PairScan(one, two, noise_level(one.mean(axis=0), counts, voxel), voxel)
 
     # Applying
 
@@ -223,23 +239,31 @@ class PairNetwork(Method):
     def apply(self, example: Example) -> Volume:
         """The restored Volume: float32, the input's geometry and unit, nothing below zero.
 
-        The network is told the noise level of the acquisition's `counts`, held within the levels it was trained for.
+        The network is told the `noise_level` of the acquisition's `counts`, within the levels it was trained for.
         An image of zeros stays as it is.
         """
         network = self.fitted()
         volume = one_volume(example["input"], example.scan.get("scan", "?"))
         if not volume.data.max() > 0:
             return volume.like(volume.data.copy())
-        level = self.known(noise_level(example, "counts"))
-        return volume.like(self.restored(network, volume.data, level, self._device))
+        data, voxel = volume.data, volume.voxel
+        level = self.known(noise_level(data, count_of(example, "counts"), voxel))
+        return volume.like(self.restored(network, data, level, self._device, voxel))
 
     def known(self, level: float) -> float:
         """The level, within those that training has seen."""
         return float(np.clip(level, *self._levels))
 
-    def restored(self, network: nn.Module, data: np.ndarray, level: float, device: str) -> np.ndarray:
+    def restored(
+        self,
+        network: nn.Module,
+        data: np.ndarray,
+        level: float,
+        device: str,
+        voxel: Sequence[float] | None = None,
+    ) -> np.ndarray:
         """(x, y, z) image in any unit -> restored, float32; its scale, mirror images, nothing negative."""
-        scale = np.float32(image_scale(data))
+        scale = np.float32(image_scale(data, voxel))
         image = data / scale
         if self.flips:
             total = np.zeros(image.shape, np.float32)
@@ -257,7 +281,8 @@ class NoisyRisk:
     """-10 log10 of the mean squared error of restored validation images against their noisy repeats, dB.
 
     In units of each image's scale; the place that looks most like a ventricle has the share `centred`, the rest of the
-    body what is left, as in training. Only differences mean something: the target's own noise is in it.
+    body what is left, as in training. Only differences mean something: the target's own noise is in it. Rounded to
+    0.05 dB, which is what that noise leaves certain, so that of equal steps the last is kept.
     """
 
     def __init__(
@@ -283,17 +308,56 @@ class NoisyRisk:
         for noisy, target, weight, level in self.cases:
             image = self.method.restore(network, noisy, level, self.context.device)
             risks.append(float(np.sum(weight * (image - target) ** 2)))
-        return float(-10 * np.log10(max(float(np.mean(risks)), 1e-20)))
+        decibels = -10 * np.log10(max(float(np.mean(risks)), 1e-20))
+        return float(round(decibels / _ROUNDED) * _ROUNDED)
 
     def _case(self, scan: PairScan) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """First of the pairs, in units of the input's scale; weights of sum 1 (of the input alone); level."""
-        scale = np.float32(image_scale(scan.noisy[0]))
+        scale = np.float32(image_scale(scan.noisy[0], scan.voxel))
         noisy, target = scan.noisy[0] / scale, scan.repeat[0] / scale
         return noisy, target, self.method.risk_weights(noisy, scan.voxel), scan.level
 
 
-def noise_level(example: Example, column: str) -> float:
-    """1 / sqrt(counts / 1e6) of a scan, from the named column. Raises DataError without counts above zero."""
+def spread(x: torch.Tensor) -> torch.Tensor:
+    """How noise grows with uptake, sqrt(mean + 0.05): of emission images (n, 1, x, y, z) in units of their scale.
+
+    The mean is that of 5^3 voxels; the same shape. A function of the input alone.
+    """
+    return (surroundings(x, (_AROUND,) * 3).clamp_min(0) + _EMPTY).sqrt()
+
+
+def surroundings(x: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
+    """Mean of the box that reaches `sides` voxels to each side, of (n, 1, x, y, z); edges are repeated outwards.
+
+    Along an axis shorter than the box, as far as it goes.
+    """
+    for axis, side in enumerate(sides, start=2):  # an axis at a time is much less work
+        side = min(side, (x.shape[axis] - 1) // 2)
+        if side < 1:
+            continue
+        n = x.shape[axis]
+        first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
+        padded = torch.cat([*[first] * side, x, *[last] * side], axis)
+        total = padded.narrow(axis, 0, n)
+        for i in range(1, 2 * side + 1):
+            total = total + padded.narrow(axis, i, n)
+        x = total / (2 * side + 1)
+    return x
+
+
+def noise_level(data: np.ndarray, counts: float, voxel: Sequence[float]) -> float:
+    """10 / sqrt(photons that a millilitre of heart wall has in the acquisition): how noisy the wall is, about 1.
+
+    data : (x, y, z) noisy image in any unit, of which `counts` photons are known; its total and its own scale say what
+    part of them comes from a ml of the wall. The same dose is noisier in a large patient, or beside a hot liver.
+    """
+    ml = float(np.prod(voxel)) / 1000
+    total = max(float(data.sum(dtype=np.float64)), 1e-12)
+    return float(10 * (counts * image_scale(data, voxel) / (total * ml)) ** -0.5)
+
+
+def count_of(example: Example, column: str) -> float:
+    """Counts of a scan from the named column. Raises DataError unless they are above zero."""
     value = example.scan.get(column)
     try:
         counts = float(value) if value is not None else 0.0
@@ -306,7 +370,7 @@ def noise_level(example: Example, column: str) -> float:
             why=f"it is {value!r}, and the network is told the noise level that goes with it",
             fix="prepare the scan again; an acquisition without counts must be left out",
         )
-    return float((counts / 1e6) ** -0.5)
+    return counts
 
 
 def series(volume: Volume, role: str, name: object) -> np.ndarray:

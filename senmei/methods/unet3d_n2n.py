@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from senmei.core.errors import ConfigError
-from senmei.methods.noisy_pairs import LEHTINEN, PairNetwork, tiled
+from senmei.methods.noisy_pairs import LEHTINEN, PairNetwork, spread, surroundings, tiled
 from senmei.methods.restoration_network import channels_last, start
 from senmei.methods.unet3d import Block
 
@@ -23,9 +23,10 @@ _NEAR = 1  # voxels to each side: surroundings whose mean is one of the inputs
 
 
 class PairUNet(nn.Module):
-    """y = x - f(x, level), f a U-Net of `depth` levels with channels * 2^l channels at level l.
+    """y = x - s f(x / s, level), f a U-Net of `depth` levels with channels * 2^l channels at level l.
 
-    Inputs: the image, what the mean of its 3^3 surroundings leaves of it, the noise level. One residual block on each
+    s is how noise grows with uptake (`spread`), so that liver and wall are alike to f. Inputs: the image, what the
+    mean of its 3^3 surroundings leaves of it (both over s), the noise level. One residual block on each
     side of a level, two at the bottom, skips added, strided convolutions down and transposed ones up; the last
     convolution starts near zero, so that training starts from the noisy image. No normalisation: tiles must equal
     the whole, and counts must not be rescaled.
@@ -49,12 +50,14 @@ class PairUNet(nn.Module):
                     block.two.weight.mul_(0.3)  # so that a deep stack begins near its skips
         channels_last(self)
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """x : (n, 1, x, y, z), sides multiples of 2^(depth - 1); level : the same or (n, 1, 1, 1, 1)."""
-        around = functional.avg_pool3d(
-            functional.pad(x, (_NEAR,) * 6, mode="replicate"), 2 * _NEAR + 1, stride=1
-        )
-        seen = torch.cat([x, _RELIEF * (x - around), level.expand_as(x)], 1)
+    def forward(self, x: torch.Tensor, level: torch.Tensor, s: torch.Tensor | None = None) -> torch.Tensor:
+        """x : (n, 1, x, y, z), sides multiples of 2^(depth - 1); level : the same or (n, 1, 1, 1, 1).
+
+        s : what the image and the correction are measured in, `spread` of the image unless given.
+        """
+        around = surroundings(x, (_NEAR,) * 3)
+        s = spread(x) if s is None else s
+        seen = torch.cat([x / s, _RELIEF * (x - around) / s, level.expand_as(x)], 1)
         h = self.first(seen.contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for before, down in zip(self.before, self.down, strict=True):
@@ -64,7 +67,7 @@ class PairUNet(nn.Module):
         h = self.middle(h)
         for after, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = after(up(h).add_(skips.pop()))
-        return x - self.last(functional.leaky_relu_(h, _LEAK)).float() / _GAIN
+        return x - s * self.last(functional.leaky_relu_(h, _LEAK)).float() / _GAIN
 
 
 class UNet3DN2N(PairNetwork):
@@ -92,12 +95,12 @@ class UNet3DN2N(PairNetwork):
         self,
         channels: int = 16,
         depth: int = 3,
-        steps: int = 600,
-        batch: int = 4,
+        steps: int = 700,
+        batch: int = 2,
         patch: int = 24,
-        learning_rate: float = 2e-3,
-        centred: float = 0.7,
-        mirror: bool = True,
+        learning_rate: float = 1.5e-3,
+        centred: float = 0.85,
+        mirror: bool = False,
         gain: float = 0.15,
         precision: str = "auto",
         tile: int = 128,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import nn
-from torch.nn import functional
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
-from senmei.methods.noisy_pairs import PairNetwork, tiled
+from senmei.methods.noisy_pairs import PairNetwork, surroundings, tiled
 from senmei.methods.tuned import one_volume
 from senmei.methods.unet3d_n2n import PairUNet, UNet3DN2N
 from senmei.physics.spect.geometry import Acquisition
@@ -34,10 +34,7 @@ def spread(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
 
     x : (n, 1, u, v, views) counts in units of s counts; level : 1 / sqrt(s), broadcastable. Same shape and unit.
     """
-    padding = [n for side in reversed(_SMOOTH) for n in (side, side)]
-    mean = functional.avg_pool3d(
-        functional.pad(x, padding, mode="replicate"), [2 * n + 1 for n in _SMOOTH], stride=1
-    )
+    mean = surroundings(x, _SMOOTH)
     return level * (mean.clamp_min(0) + _LEAST * level**2).sqrt()
 
 
@@ -54,8 +51,7 @@ class ProjectionUNet(nn.Module):
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """x : (n, 1, u, v, views) in units of s counts, level : 1 / sqrt(s). Returns the restored, the same unit."""
-        s = spread(x, level)
-        return s * self.inner(x / s, level)
+        return self.inner(x, level, spread(x, level))
 
 
 class UNetProjections(PairNetwork):
@@ -85,10 +81,10 @@ class UNetProjections(PairNetwork):
         self,
         channels: int = 16,
         depth: int = 3,
-        steps: int = 600,
-        batch: int = 4,
+        steps: int = 700,
+        batch: int = 2,
         patch: int = 24,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1.5e-3,
         precision: str = "auto",
         tile: int = 128,
     ) -> None:
@@ -128,11 +124,11 @@ class UNetProjections(PairNetwork):
         return inner + -(-max(_SMOOTH) // self.align) * self.align
 
     def pair_scan(self, example: Example) -> PairScan:
-        """The pair; its level is the square root of one count in units of the scale."""
+        """The pair; its level is 1 / sqrt(counts of the scale)."""
         scan = super().pair_scan(example)
-        return PairScan(scan.noisy, scan.repeat, float(image_scale(scan.noisy[0]) ** -0.5))
+        return PairScan(scan.noisy, scan.repeat, float(image_scale(scan.noisy[0]) ** -0.5), None)
 
-    def risk_weights(self, image: np.ndarray, voxel: tuple[float, float, float]) -> np.ndarray:
+    def risk_weights(self, image: np.ndarray, voxel: Sequence[float] | None) -> np.ndarray:
         """The inverse of the local variance: what the loss stresses."""
         smooth = ndimage.uniform_filter(image, [2 * n + 1 for n in _SMOOTH], mode="nearest")
         weights = 1 / (np.clip(smooth, 0, None) + 0.02)

@@ -25,7 +25,12 @@ _WALL, _WIDTH, _OUTER = (
 )  # mm: the shell that is looked for; its radius, softness, and surroundings
 _SHARP = 12  # power of the correlation: how much the best places are preferred
 _BODY = 0.15  # of the image's scale: blocks above belong to the body
-_PERCENTILE = 99.0  # of the blocks: the image's scale
+_PERCENTILE = 99.0  # of the blocks: the scale of an image without a heart
+_HEART, _WALL_PERCENTILE = (
+    40.0,
+    70.0,
+)  # mm around the ventricle's middle; of the blocks there: the wall's uptake
+_COLD = 1e-3  # of the hottest block: below it, no wall
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,14 @@ class PairSampling:
 class PairScan:
     """One scan of a training set. noisy, repeat : (K, x, y, z), k of one independent of k of the other, in any unit.
 
-    level : relative noise level that goes with them, 1 / sqrt(counts / 1e6). voxel : edges, mm.
+    level : relative noise level that goes with them, see `senmei.methods.noisy_pairs.noise_level`. voxel : edges, mm;
+    None where no ventricle can be found (projections).
     """
 
     noisy: np.ndarray
     repeat: np.ndarray
     level: float
-    voxel: tuple[float, float, float] = (6.4, 6.4, 6.4)
+    voxel: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,15 +95,15 @@ class PairSource:
         self._pairs = [self._prepare(scan) for scan in scans]
 
     def _prepare(self, scan: PairScan) -> list[tuple[_Image, _Image]]:
-        unit = image_scale(np.asarray(np.mean(scan.noisy, axis=0, dtype=np.float32)))
+        unit = image_scale(np.asarray(np.mean(scan.noisy, axis=0, dtype=np.float32)), scan.voxel)
         return [
             (self._image(a, unit, scan.voxel), self._image(b, unit, scan.voxel))
             for a, b in zip(scan.noisy, scan.repeat, strict=True)
         ]
 
-    def _image(self, data: np.ndarray, unit: float, voxel: tuple[float, float, float]) -> _Image:
+    def _image(self, data: np.ndarray, unit: float, voxel: Sequence[float] | None) -> _Image:
         data = _at_least(data.astype(np.float32) / np.float32(unit), self.sampling.patch)
-        scale = image_scale(data)
+        scale = image_scale(data, voxel)
         places = interesting(data, scale, voxel, self.sampling.centred)
         return _Image(data.astype(np.float16), np.float32(scale), np.cumsum(places, dtype=np.float64))
 
@@ -152,13 +158,20 @@ class PairSource:
         return tuple(box)
 
 
-def image_scale(data: np.ndarray) -> float:
-    """The image's own scale: 99th percentile of the means of 2^3 voxels.
+def image_scale(data: np.ndarray, voxel: Sequence[float] | None = None) -> float:
+    """The image's own scale, found in it alone, so that a network is told the same in training and at its work.
 
-    data : (x, y, z). Found in the image alone, so that a network is told the same in training and at its work.
-    Raises ValueError for an image without anything above zero.
+    data : (x, y, z). With `voxel` (mm): about the uptake of the heart's wall, the 70th percentile of the means of 2^3
+    voxels within 40 mm of the place that looks most like a ventricle; hot liver or gut has no say. Without: the 99th
+    percentile of all those means. Raises ValueError for an image without anything above zero.
     """
-    scale = float(np.percentile(_blocks(data), _PERCENTILE))
+    blocks = _blocks(data)
+    scale = 0.0
+    if voxel is not None:
+        around = _distance(blocks.shape, *_most_likely(blocks, voxel)) <= _HEART
+        scale = float(np.percentile(blocks[around], _WALL_PERCENTILE))
+    if scale <= _COLD * float(np.max(blocks)):
+        scale = float(np.percentile(blocks, _PERCENTILE))
     if scale <= 0:
         scale = float(np.max(data))
     if not scale > 0:
@@ -166,41 +179,51 @@ def image_scale(data: np.ndarray) -> float:
     return scale
 
 
-def interesting(
-    data: np.ndarray, scale: float, voxel: tuple[float, float, float], centred: float
-) -> np.ndarray:
+def interesting(data: np.ndarray, scale: float, voxel: Sequence[float] | None, centred: float) -> np.ndarray:
     """Probability of each block of 2^3 voxels to be the middle of a patch, float64, sum 1.
 
-    A share `centred` follows a power of `ventricle_likeness`, the rest is even over the body.
+    A share `centred` follows a power of `ventricle_likeness` (none without `voxel`), the rest is even over the body.
     """
     blocks = _blocks(data)
     body = (blocks > _BODY * scale).astype(np.float64)
     parts = [(body, 1 - centred)]
-    if centred > 0:
-        parts.append((ventricle_likeness(blocks, tuple(_BLOCK * v for v in voxel)) ** _SHARP, centred))
+    if centred > 0 and voxel is not None:
+        parts.append((ventricle_likeness(blocks, [_BLOCK * v for v in voxel]) ** _SHARP, centred))
     parts = [(p / p.sum(), share) for p, share in parts if p.sum() > 0 and share > 0]
-    total = sum(share for _, share in parts)
     if not parts:
         return np.full(blocks.shape, 1 / blocks.size)
+    total = sum(share for _, share in parts)
     return sum((p * (share / total) for p, share in parts), np.zeros(blocks.shape))
 
 
-def weights_of_places(
-    image: np.ndarray, voxel: tuple[float, float, float], centred: float, scale: float = 1.0
-) -> np.ndarray:
-    """Weight of each voxel, float32, sum 1: what training stresses, at the resolution of voxels.
+def weights_of_places(image: np.ndarray, voxel: Sequence[float] | None, centred: float) -> np.ndarray:
+    """Weight of each voxel of an image in units of its scale, float32, sum 1: what training stresses.
 
     `centred` is spread over a ball around the place that looks most like a ventricle, the rest over the body.
     """
-    smooth = ndimage.gaussian_filter(np.asarray(image, np.float32), 1.5)
-    likeness = ventricle_likeness(_blocks(image), [_BLOCK * v for v in voxel])
-    at = [(i + 0.5) * _BLOCK - 0.5 for i in np.unravel_index(int(np.argmax(likeness)), likeness.shape)]
-    grid = np.ogrid[tuple(slice(n) for n in image.shape)]
-    distance = np.sqrt(sum(((g - a) * v) ** 2 for g, a, v in zip(grid, at, voxel, strict=True)))
-    parts = [((smooth > _BODY * scale).astype(np.float32), 1 - centred), (distance <= _OUTER, centred)]
-    weights = sum((p * np.float32(s / max(p.sum(), 1)) for p, s in parts), np.zeros(image.shape, np.float32))
+    parts = [(ndimage.gaussian_filter(np.asarray(image, np.float32), 1.5) > _BODY, 1 - centred)]
+    if voxel is not None:
+        at, _ = _most_likely(_blocks(image), voxel)
+        middle = [(i + 0.5) * _BLOCK - 0.5 for i in at]
+        parts.append((_distance(image.shape, middle, voxel) <= _OUTER, centred))
+    weights = np.zeros(image.shape, np.float32)
+    for part, share in parts:
+        weights += part * np.float32(share / max(int(part.sum()), 1))
     total = float(weights.sum())
     return weights / np.float32(total) if total > 0 else np.full(image.shape, np.float32(1 / image.size))
+
+
+def _most_likely(blocks: np.ndarray, voxel: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Index of the block that looks most like a ventricle's middle, and the blocks' edges, mm."""
+    edges = [_BLOCK * v for v in voxel]
+    likeness = ventricle_likeness(blocks, edges)
+    return [int(i) for i in np.unravel_index(int(np.argmax(likeness)), likeness.shape)], edges
+
+
+def _distance(shape: Sequence[int], at: Sequence[float], voxel: Sequence[float]) -> np.ndarray:
+    """Distance of each voxel of a grid from a place (in voxels), mm."""
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    return np.sqrt(sum(((g - a) * v) ** 2 for g, a, v in zip(grid, at, voxel, strict=True)))
 
 
 def ventricle_likeness(image: np.ndarray, voxel: Sequence[float]) -> np.ndarray:

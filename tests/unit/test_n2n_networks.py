@@ -13,8 +13,11 @@ from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.core.volume import Volume
+from senmei.methods.noisy_pairs import noise_level
 from senmei.methods.unet3d_n2n import PairUNet, UNet3DN2N
+from senmei.methods.unet_projections import UNetProjections, closed, spread
 from senmei.methods.win5rb import WIN, WIN5RB
+from senmei.physics.spect.geometry import orbit
 from senmei.training.pairs import PairSampling, PairScan, PairSource, image_scale, interesting
 
 SHAPE = (32, 32, 20)
@@ -88,9 +91,9 @@ def learned(request):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     method = {
-        "unet": lambda: UNet3DN2N(**UNET, steps=220, learning_rate=4e-3),
-        "win1": lambda: WIN5RB(**WIN5, steps=250, learning_rate=3e-3),
-        "win3": lambda: WIN5RB(**WIN5, steps=250, learning_rate=3e-3, context=3),
+        "unet": lambda: UNet3DN2N(**UNET, steps=150, learning_rate=3e-3),
+        "win1": lambda: WIN5RB(**WIN5, steps=200, learning_rate=3e-3),
+        "win3": lambda: WIN5RB(**WIN5, steps=200, learning_rate=3e-3, context=3),
     }[request.param]()
     weights, context = fit(method, train=range(10))
     method.load(weights)
@@ -120,7 +123,7 @@ def test_counts_are_kept_in_all_and_in_the_bright_part(learned):
         total.append(restored.sum() / truth.sum() - 1)
         wall.append(restored[truth > 0.3].sum() / truth[truth > 0.3].sum() - 1)
     assert abs(np.mean(total)) < 0.02, total
-    assert abs(np.mean(wall)) < (0.02 if name == "unet" else 0.03), wall
+    assert abs(np.mean(wall)) < (0.02 if name == "unet" else 0.05), wall
 
 
 def test_unit_of_the_image_does_not_matter(learned):
@@ -223,7 +226,7 @@ def test_batch_depends_on_seed_and_number_alone():
 
 def test_the_two_of_a_pair_lie_in_the_same_place_and_noise_is_independent():
     image = clean(3)
-    scan = PairScan(np.stack([image, image]), np.stack([image, image]), 1.0)
+    scan = PairScan(np.stack([image, image]), np.stack([image, image]), 1.0, (6.4, 6.4, 6.4))
     batch = PairSource([scan], PairSampling((16, 16, 16), 8), 0).batch(0)
     assert torch.equal(batch.noisy, batch.target)  # mirrored, turned and scaled alike
     scan = PairScan(*(np.stack([noisy(image, s)]) for s in (1, 2)), 1.0)
@@ -302,13 +305,38 @@ def test_unet_tiles_equal_the_whole_and_heed_the_level():
     assert isinstance(network, PairUNet)
 
 
-def test_level_is_held_within_what_training_saw():
+def test_level_follows_the_photons_of_the_wall_and_is_held_within_what_training_saw():
+    image, voxel = noisy(clean(60), 1), (6.4, 6.4, 6.4)
+    usual = noise_level(image, 750000, voxel)
+    assert 0.2 < usual < 5
+    assert noise_level(512 * image, 750000, voxel) == pytest.approx(usual, rel=1e-4)  # not the unit
+    assert noise_level(image, 187500, voxel) == pytest.approx(2 * usual)
+    hot = image.copy()
+    hot[24:30, 2:8, :] += 5
+    assert noise_level(hot, 750000, voxel) > 1.2 * usual  # fewer of the photons are the wall's
     weights, _ = fit(UNet3DN2N(**UNET, steps=1))
-    assert weights["levels"].tolist() == pytest.approx([0.75**-0.5] * 2)
+    low, high = weights["levels"]
+    assert 0.5 * usual < low <= high < 2 * usual
     method = UNet3DN2N(**UNET)
     method.load(weights)
-    usual, more = (method.apply(example(60, roles=("input",), counts=c)).data for c in (750000, 3e6))
-    np.testing.assert_array_equal(usual, more)
+    few, fewer, many = (method.apply(example(60, roles=("input",), counts=c)).data for c in (9e3, 9e2, 9e7))
+    np.testing.assert_array_equal(few, fewer)
+    assert not np.array_equal(few, many)
+
+
+def test_mirror_images_are_averaged():
+    torch.manual_seed(0)
+    plain, flips = (
+        UNet3DN2N(**UNET, steps=3, mirror=True, flips=f, precision="float32") for f in (False, True)
+    )
+    weights, _ = fit(plain)  # any weights
+    for method in (plain, flips):
+        method.load(weights)
+    image = noisy(clean(60), 1)
+    turned = np.ascontiguousarray(image[::-1])
+    one, other = (flips.restored(flips.fitted(), x, 1.0, "cpu") for x in (image, turned))
+    np.testing.assert_allclose(one, other[::-1], atol=1e-4)
+    assert not np.allclose(one, plain.restored(plain.fitted(), image, 1.0, "cpu"), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +347,7 @@ def test_level_is_held_within_what_training_saw():
         (UNet3DN2N, {"patch": 18, "depth": 3}, "make patch a multiple of 4"),
         (UNet3DN2N, {"precision": "half"}, "Unknown precision 'half'"),
         (UNet3DN2N, {"centred": 1.5}, "'centred' must lie between 0 and 1"),
+        (UNet3DN2N, {"flips": True}, "'flips' needs 'mirror'"),
         (WIN5RB, {"context": 2}, "'context' must be odd"),
         (WIN5RB, {"kernel": 4}, "'kernel' must be odd"),
         (WIN5RB, {"layers": 1}, "WIN needs two layers"),
@@ -359,3 +388,122 @@ def test_unusable_input_is_refused(method, small):
         ready.apply(example(0, counts=0))
     nothing = Example({"scan": "z", "counts": 9}, {"input": Volume(np.zeros(SHAPE, np.float32), AFFINE)})
     assert not ready.apply(nothing).data.any()
+
+
+def ring_projections(rng, size=(24, 20, 20), counts=6e4):
+    """Expected counts of two blurred sources that move over the detector from view to view."""
+    u, v, view = np.indices(size).astype(np.float32)
+    mean = np.full(size, 0.05)
+    for _ in range(2):
+        phase, radius, height, width = (
+            rng.uniform(0, 6),
+            rng.uniform(0, 6),
+            rng.uniform(6, 14),
+            rng.uniform(1.5, 3),
+        )
+        along = size[0] / 2 - 0.5 + radius * np.cos(2 * np.pi * view / size[2] + phase)
+        mean += np.exp(-((u - along) ** 2 + (v - height) ** 2) / (2 * width**2))
+    return mean * counts / mean.sum()
+
+
+def projection_example(seed):
+    rng = np.random.default_rng([5, seed])
+    mean = ring_projections(rng)
+    one, two = (np.stack([rng.poisson(mean) for _ in range(2)], -1).astype(np.float32) for _ in range(2))
+    scan = {"scan": f"p{seed}", "counts": 60000, "pair_counts": 60000}
+    affine = np.diag([6.4, 6.4, 1.0, 1.0])
+    return mean, Example(
+        scan, {"noisy_projections": Volume(one, affine), "repeat_projections": Volume(two, affine)}
+    )
+
+
+PROJECTIONS: dict[str, Any] = {"channels": 8, "depth": 2, "batch": 2, "patch": 16}
+
+
+def test_counts_on_projections_are_learned_and_kept():
+    method = UNetProjections(**PROJECTIONS, steps=150, learning_rate=3e-3)
+    cases = [projection_example(s)[1] for s in range(8)]
+    weights = method.fit(cases[:7], cases[7:], FitContext(seed=3, log=lambda line: None))
+    method.load(weights)
+    before, after, total, bright = [], [], [], []
+    for seed in range(20, 24):
+        mean, case = projection_example(seed)
+        noisy = case["noisy_projections"].data[..., 0]
+        restored = method.expected_counts(noisy, periodic=True)
+        assert restored.shape == noisy.shape
+        assert restored.min() >= 0
+        before.append(np.sqrt(np.mean((noisy - mean) ** 2)))
+        after.append(np.sqrt(np.mean((restored - mean) ** 2)))
+        total.append(restored.sum() / noisy.sum() - 1)
+        bright.append(restored[mean > 20].sum() / mean[mean > 20].sum() - 1)
+    assert np.mean(after) < 0.6 * np.mean(before)
+    assert abs(np.mean(total)) < 0.02, total
+    assert abs(np.mean(bright)) < 0.03, bright
+
+
+def test_views_that_go_all_the_way_round_have_no_end():
+    torch.manual_seed(0)
+    method = UNetProjections(**PROJECTIONS, precision="float32")
+    weights = {k: v.numpy() for k, v in method.network().state_dict().items()}
+    weights = {k: 10 * v if k.startswith("inner.last") else v for k, v in weights.items()}
+    method.load({**weights, "levels": np.array([0.1, 1.0], np.float32)})
+    counts = np.random.default_rng(0).poisson(ring_projections(np.random.default_rng(1))).astype(np.float32)
+    turned = np.roll(counts, 4, axis=2)  # a multiple of the lattice
+    one, other = (method.expected_counts(c, periodic=True) for c in (counts, turned))
+    np.testing.assert_allclose(np.roll(one, 4, axis=2), other, atol=2e-2)
+    ends = [method.expected_counts(c, periodic=False) for c in (counts, turned)]
+    assert np.abs(np.roll(ends[0], 4, axis=2) - ends[1]).max() > 0.1
+    for views, arc, round_ in ((60, 360, True), (64, 360, True), (60, 180, False), (2, 360, False)):
+        assert closed(orbit((16, 16, 8), 6.4, views=views, arc_deg=arc)) is round_
+
+
+def test_spread_is_that_of_poisson_counts_and_the_loss_is_even():
+    mean = torch.full((1, 1, 24, 24, 24), 9.0)
+    counts = torch.poisson(mean, generator=torch.Generator().manual_seed(0)) / 30  # in units of 30 counts
+    s = spread(counts, torch.tensor(30**-0.5).view(1, 1, 1, 1, 1))
+    assert float(((counts - mean / 30) / s).std()) == pytest.approx(1, rel=0.05)
+    empty = spread(torch.zeros(1, 1, 8, 8, 8), torch.tensor(0.2))
+    assert float(empty.min()) > 0
+
+
+def test_restored_projections_are_reconstructed_as_the_study_does():
+    from senmei.physics.spect.imaging import Imaging
+
+    shape = (24, 24, 16)
+    acquisition = orbit(shape, 9.6, views=12)
+    mean = ring_projections(np.random.default_rng(2), (24, 16, 12), 2e5)
+    counts = np.random.default_rng(0).poisson(mean).astype(np.float32)
+    affine = np.diag([9.6, 9.6, 9.6, 1.0])
+    recipe = {
+        "method": "osem",
+        "iterations": 1,
+        "subsets": 4,
+        "attenuation": True,
+        "psf": False,
+        "scatter": False,
+    }
+    mu = np.zeros(shape, np.float32)
+    unit = 40.0
+    expected = Imaging(acquisition, mu, recipe).reconstruct(counts, unit)
+    roles = {
+        "projections": Volume(counts, affine),
+        "attenuation": Volume(mu, affine),
+        "acquisition": acquisition.to_dict(),
+        "reconstruction": {**recipe, "unit": unit},
+        "input": Volume(expected, affine),
+    }
+    method = UNetProjections(**PROJECTIONS)
+    with pytest.raises(ConfigError, match="has not been fitted"):
+        method.apply(Example({"scan": "x"}, roles))
+    weights = {k: v.numpy() for k, v in method.network().state_dict().items()}
+    weights = {
+        k: 0 * v if k.startswith("inner.last") else v for k, v in weights.items()
+    }  # takes nothing away
+    method.load({**weights, "levels": np.array([0.1, 1.0], np.float32)})
+    assert set(method.inputs) == set(roles)
+    out = method.apply(Example({"scan": "x"}, roles))
+    np.testing.assert_allclose(out.data, expected, atol=2e-3 * expected.max())
+    np.testing.assert_array_equal(out.affine, affine)
+    for bad in (counts[..., :-1], 0 * counts, counts - 50):
+        with pytest.raises(DataError, match="Unusable projections"):
+            method.apply(Example({"scan": "x"}, {**roles, "projections": Volume(bad, affine)}))
