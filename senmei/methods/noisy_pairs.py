@@ -25,14 +25,14 @@ from senmei.training.pairs import (
     PairScan,
     PairSource,
     image_scale,
+    noise_level,
     weights_of_places,
 )
+from senmei.training.spread import spread
 from senmei.training.tiles import apply_tiled
 
 _VALIDATION_SCANS = 6
 _ROUNDED = 0.05  # dB
-_AROUND = 2  # voxels to each side
-_EMPTY = 0.05  # of an image's scale: an empty place has some noise too
 _LEVELS = "levels"  # the name under which the trained range of noise levels is kept with the weights
 LEHTINEN = (
     "Lehtinen J, Munkberg J, Hasselgren J, et al. Noise2Noise: learning image restoration without clean data. "
@@ -316,44 +316,6 @@ class NoisyRisk:
         scale = np.float32(image_scale(scan.noisy[0], scan.voxel))
         noisy, target = scan.noisy[0] / scale, scan.repeat[0] / scale
         return noisy, target, self.method.risk_weights(noisy, scan.voxel), scan.level
-
-
-def spread(x: torch.Tensor) -> torch.Tensor:
-    """How noise grows with uptake, sqrt(mean + 0.05): of emission images (n, 1, x, y, z) in units of their scale.
-
-    The mean is that of 5^3 voxels; the same shape. A function of the input alone.
-    """
-    return (surroundings(x, (_AROUND,) * 3).clamp_min(0) + _EMPTY).sqrt()
-
-
-def surroundings(x: torch.Tensor, sides: Sequence[int]) -> torch.Tensor:
-    """Mean of the box that reaches `sides` voxels to each side, of (n, 1, x, y, z); edges are repeated outwards.
-
-    Along an axis shorter than the box, as far as it goes.
-    """
-    for axis, side in enumerate(sides, start=2):  # an axis at a time is much less work
-        side = min(side, (x.shape[axis] - 1) // 2)
-        if side < 1:
-            continue
-        n = x.shape[axis]
-        first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
-        padded = torch.cat([*[first] * side, x, *[last] * side], axis)
-        total = padded.narrow(axis, 0, n)
-        for i in range(1, 2 * side + 1):
-            total = total + padded.narrow(axis, i, n)
-        x = total / (2 * side + 1)
-    return x
-
-
-def noise_level(data: np.ndarray, counts: float, voxel: Sequence[float]) -> float:
-    """10 / sqrt(photons that a millilitre of heart wall has in the acquisition): how noisy the wall is, about 1.
-
-    data : (x, y, z) noisy image in any unit, of which `counts` photons are known; its total and its own scale say what
-    part of them comes from a ml of the wall. The same dose is noisier in a large patient, or beside a hot liver.
-    """
-    ml = float(np.prod(voxel)) / 1000
-    total = max(float(data.sum(dtype=np.float64)), 1e-12)
-    return float(10 * (counts * image_scale(data, voxel) / (total * ml)) ** -0.5)
 
 
 def count_of(example: Example, column: str) -> float:

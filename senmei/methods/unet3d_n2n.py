@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from senmei.core.errors import ConfigError
-from senmei.methods.noisy_pairs import LEHTINEN, PairNetwork, spread, surroundings, tiled
+from senmei.methods.noisy_pairs import LEHTINEN, PairNetwork, tiled
 from senmei.methods.restoration_network import channels_last, start
 from senmei.methods.unet3d import Block
+from senmei.training.spread import AROUND, spread, surroundings
 
 _MIDDLE = 2  # residual blocks at the bottom
 _LEAK = 0.1
@@ -137,7 +138,7 @@ class UNet3DN2N(PairNetwork):
     @property
     def halo(self) -> int:
         """Sum over the convolutions of their reach at their own resolution, up to the lattice."""
-        reach = _NEAR + 2  # the first and the last
+        reach = max(_NEAR, AROUND) + 2  # the first and the last
         for level in range(self.depth - 1):
             reach += 2**level * 2 * 2
         reach += 2 ** (self.depth - 1) * 2 * _MIDDLE

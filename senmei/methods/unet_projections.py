@@ -13,19 +13,20 @@ from torch import nn
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
-from senmei.methods.noisy_pairs import PairNetwork, surroundings, tiled
+from senmei.methods.noisy_pairs import PairNetwork, tiled
 from senmei.methods.tuned import one_volume
 from senmei.methods.unet3d_n2n import PairUNet, UNet3DN2N
 from senmei.physics.spect.geometry import Acquisition
 from senmei.physics.spect.imaging import Imaging, Projectors
 from senmei.training.loop import mixed_precision
 from senmei.training.pairs import PairBatch, PairScan, image_scale
+from senmei.training.spread import surroundings
 
 _SMOOTH = (
     2,
     2,
     1,
-)  # pixels to each side along u, v and the views: the mean that stands for the expected counts
+)  # to each side, pixels along u and v, and views: their mean stands for the expected counts
 _LEAST = 0.5  # counts: what is added to it, so that an empty pixel has a spread too
 
 

@@ -53,7 +53,7 @@ class PairSampling:
 class PairScan:
     """One scan of a training set. noisy, repeat : (K, x, y, z), k of one independent of k of the other, in any unit.
 
-    level : relative noise level that goes with them, see `senmei.methods.noisy_pairs.noise_level`. voxel : edges, mm;
+    level : relative noise level that goes with them, see `noise_level`. voxel : edges, mm;
     None where no ventricle can be found (projections).
     """
 
@@ -177,6 +177,17 @@ def image_scale(data: np.ndarray, voxel: Sequence[float] | None = None) -> float
     if not scale > 0:
         raise ValueError("the image has no value above zero")
     return scale
+
+
+def noise_level(data: np.ndarray, counts: float, voxel: Sequence[float]) -> float:
+    """10 / sqrt(photons that a millilitre of heart wall has in the acquisition): how noisy the wall is, about 1.
+
+    data : (x, y, z) noisy image in any unit, of which `counts` photons are known; its total and its own scale say what
+    part of them comes from a ml of the wall. The same dose is noisier in a large patient, or beside a hot liver.
+    """
+    ml = float(np.prod(voxel)) / 1000
+    total = max(float(data.sum(dtype=np.float64)), 1e-12)
+    return float(10 * (counts * image_scale(data, voxel) / (total * ml)) ** -0.5)
 
 
 def interesting(data: np.ndarray, scale: float, voxel: Sequence[float] | None, centred: float) -> np.ndarray:

@@ -13,12 +13,18 @@ from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.core.volume import Volume
-from senmei.methods.noisy_pairs import noise_level
 from senmei.methods.unet3d_n2n import PairUNet, UNet3DN2N
 from senmei.methods.unet_projections import UNetProjections, closed, spread
 from senmei.methods.win5rb import WIN, WIN5RB
 from senmei.physics.spect.geometry import orbit
-from senmei.training.pairs import PairSampling, PairScan, PairSource, image_scale, interesting
+from senmei.training.pairs import (
+    PairSampling,
+    PairScan,
+    PairSource,
+    image_scale,
+    interesting,
+    noise_level,
+)
 
 SHAPE = (32, 32, 20)
 AFFINE = np.diag([6.4, 6.4, 6.4, 1.0])
@@ -91,7 +97,7 @@ def learned(request):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     method = {
-        "unet": lambda: UNet3DN2N(**UNET, steps=150, learning_rate=3e-3),
+        "unet": lambda: UNet3DN2N(**UNET, steps=180, learning_rate=4e-3),
         "win1": lambda: WIN5RB(**WIN5, steps=200, learning_rate=3e-3),
         "win3": lambda: WIN5RB(**WIN5, steps=200, learning_rate=3e-3, context=3),
     }[request.param]()
@@ -110,7 +116,7 @@ def test_it_learns_the_clean_image_that_it_never_saw(learned):
         restored = method.apply(case).data
         before.append(error(case["input"].data, clean(subject)))
         after.append(error(restored, clean(subject)))
-    assert np.mean(after) < {"unet": 0.62, "win1": 0.9, "win3": 0.85}[name] * np.mean(before), (before, after)
+    assert np.mean(after) < {"unet": 0.65, "win1": 0.9, "win3": 0.85}[name] * np.mean(before), (before, after)
 
 
 def test_counts_are_kept_in_all_and_in_the_bright_part(learned):
@@ -122,7 +128,7 @@ def test_counts_are_kept_in_all_and_in_the_bright_part(learned):
         restored = method.apply(case).data
         total.append(restored.sum() / truth.sum() - 1)
         wall.append(restored[truth > 0.3].sum() / truth[truth > 0.3].sum() - 1)
-    assert abs(np.mean(total)) < 0.02, total
+    assert abs(np.mean(total)) < (0.02 if name == "unet" else 0.04), total
     assert abs(np.mean(wall)) < (0.02 if name == "unet" else 0.05), wall
 
 
@@ -507,3 +513,21 @@ def test_restored_projections_are_reconstructed_as_the_study_does():
     for bad in (counts[..., :-1], 0 * counts, counts - 50):
         with pytest.raises(DataError, match="Unusable projections"):
             method.apply(Example({"scan": "x"}, {**roles, "projections": Volume(bad, affine)}))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_halo_covers_what_the_network_sees(depth):
+    torch.manual_seed(0)
+    method = UNet3DN2N(channels=4, depth=depth, patch=16)
+    network, align, halo = method.network(), method.align, method.halo
+    n = -(-2 * (halo + align) // align) * align + align
+    x = torch.rand(1, 1, n, 4 * align, 4 * align, generator=torch.Generator().manual_seed(0))
+    level = torch.ones(1, 1, 1, 1, 1)
+    with torch.no_grad():
+        base = network(x, level)
+        begin = n // 2 // align * align
+        moved = x.clone()
+        moved[:, :, : begin - halo] += 1.0  # beyond the halo of what begins at `begin`
+        assert torch.equal(network(moved, level)[:, :, begin:], base[:, :, begin:])
+        moved[:, :, : begin - align] += 1.0
+        assert not torch.equal(network(moved, level)[:, :, begin:], base[:, :, begin:])
