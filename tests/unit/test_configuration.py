@@ -99,7 +99,11 @@ def test_null_removes() -> None:
 
 def test_a_study_left_out_and_a_study_under_another_name() -> None:
     config = shipped(
-        studies={"mri_denoise": {"enabled": False}, "again": {"use": "mri_denoise", "preset": "tiny"}}
+        studies={
+            "mri_denoise": {"enabled": False},
+            "spect_denoise": {"enabled": False},
+            "again": {"use": "mri_denoise", "preset": "tiny"},
+        }
     )
     assert list(resolve(config, ROOT)["studies"]) == ["again"]
 

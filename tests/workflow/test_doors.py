@@ -41,6 +41,7 @@ def short(overlay: str, analyses: tuple[str, ...] = (), **mine: Any) -> dict[str
     config = yaml.safe_load(overlay)
     config |= {"preset": "tiny", "device": "cpu", "threads": 1}
     study = config["studies"]["mri_denoise"]
+    config["studies"]["spect_denoise"] = {"enabled": False}
     study["cohorts"]["phantoms"] = None
     study["cohorts"]["mine"] |= mine
     study["degradation"] = {"lesion": {"radius_mm": 0}}
