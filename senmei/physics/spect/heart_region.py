@@ -102,16 +102,19 @@ def _middle_of_body(smooth: np.ndarray, places: list[np.ndarray]) -> np.ndarray:
 
 def _correlation(data: np.ndarray, voxel: np.ndarray, radius: float, width: float) -> np.ndarray:
     """Normalised correlation (-1 to 1) of the surroundings of each voxel with a shell around it."""
-    from scipy.signal import fftconvolve
-
     reach = np.floor(_REACH / voxel).astype(int)
     grid = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
     distance = np.sqrt(sum((g * v) ** 2 for g, v in zip(grid, voxel, strict=True)))
     inside = (distance <= _REACH).astype(np.float32)
     shell = (np.exp(-0.5 * ((distance - radius) / width) ** 2) * inside).astype(np.float32)
 
+    size = tuple(int(n + 2 * r) for n, r in zip(data.shape, reach, strict=True))
+    keep = tuple(slice(int(r), int(r) + n) for r, n in zip(reach, data.shape, strict=True))
+
     def around(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        return fftconvolve(values, kernel, mode="same")
+        """Sum of `values` weighted by the kernel around each voxel; nothing beyond the grid."""
+        product = np.fft.rfftn(values, size, (0, 1, 2)) * np.fft.rfftn(kernel, size, (0, 1, 2))
+        return np.fft.irfftn(product, size, (0, 1, 2))[keep]
 
     # sums over what lies within the grid, so that a place at its edge is judged by what is there
     ones = np.ones_like(data)
