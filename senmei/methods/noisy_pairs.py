@@ -43,18 +43,19 @@ LEHTINEN = (
 class PairNetwork(Method):
     """Base of the networks that never see a clean image: one noisy image in, an independent one as the target.
 
-    The loss is the mean squared error, because only then is the best network for noisy targets the best one for
-    clean targets, E[clean | noisy] (Noise2Noise, section 2 of the paper: the target's noise has mean zero); it is also
-    what keeps counts: an estimate of the mean has the mean's total. Images are in units of their own scale
-    (`senmei.training.pairs.image_scale`), found in the image that goes in. The step that is kept is the one with the
-    smallest squared error against the *noisy* repeats of the validation scans, which is the error against the clean
-    ones plus a constant. Clean images appear in no role.
+    The loss is the squared error over the variance that the input's surroundings tell (`senmei.training.spread`).
+    Squares, because only then is the best network for noisy targets the best one for clean targets, E[clean | noisy]
+    (Noise2Noise, section 2 of the paper: the target's noise has mean zero), whatever the weight that the input
+    decides; it is also what keeps counts: an estimate of the mean has the mean's total, so nothing forces it.
+    Images are in units of their own scale (`senmei.training.pairs.image_scale`), found in the image that goes in. The
+    step that is kept is the one with the smallest such error against the *noisy* repeats of the validation scans,
+    which is the error against the clean ones plus a constant. Clean images appear in no role.
 
     steps, batch : training steps, patches a step. learning_rate : peak of the schedule. centred : share of patches
-    around what looks like a left ventricle, 0 to 1. mirror : learn on mirror images and quarter turns too; off,
-    as how hearts lie is worth knowing. gain : half-width of
-    the log of the intensity factor drawn for each patch. precision : auto, float32 or bf16. flips : average
-    over the eight mirror images when applied.
+    around what looks like a left ventricle, 0 to 1. mirror : learn on mirror images and quarter turns too (slower: how
+    hearts lie is worth knowing; for long training on few patients). gain : half-width of the log of the intensity
+    factor drawn for each patch. precision : auto, float32 or bf16. flips : average over the eight mirror images when
+    applied (needs `mirror`).
     Raises ConfigError for values that mean nothing.
     """
 

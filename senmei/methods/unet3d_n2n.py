@@ -82,8 +82,8 @@ class UNet3DN2N(PairNetwork):
     sentence: ClassVar[str] = (
         "A three-dimensional residual U-Net ({settings[depth]} levels, {settings[channels]} channels at full "
         "resolution, {card[parameters]} weights) was told the noise level that goes with the counts and trained for "
-        "{settings[steps]} steps on pairs of independent noisy reconstructions alone (Noise2Noise, mean squared "
-        "error, patches of {settings[patch]} voxels a side)."
+        "{settings[steps]} steps on pairs of independent noisy reconstructions alone (Noise2Noise, squared "
+        "error over the local variance, patches of {settings[patch]} voxels a side)."
     )
     references: ClassVar[tuple[str, ...]] = (
         LEHTINEN,

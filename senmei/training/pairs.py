@@ -18,18 +18,13 @@ import torch
 from scipy import ndimage, signal
 
 _BLOCK = 2  # voxels: places are looked for in means of 2^3 voxels
-_WALL, _WIDTH, _OUTER = (
-    30.0,
-    12.0,
-    58.0,
-)  # mm: the shell that is looked for; its radius, softness, and surroundings
+# The shell that is looked for, mm: its radius, softness, and surroundings
+_WALL, _WIDTH, _OUTER = 30.0, 12.0, 58.0
 _SHARP = 12  # power of the correlation: how much the best places are preferred
 _BODY = 0.15  # of the image's scale: blocks above belong to the body
 _PERCENTILE = 99.0  # of the blocks: the scale of an image without a heart
-_HEART, _WALL_PERCENTILE = (
-    40.0,
-    70.0,
-)  # mm around the ventricle's middle; of the blocks there: the wall's uptake
+# The wall's uptake: this percentile of the blocks within so many mm of the ventricle's middle
+_HEART, _WALL_PERCENTILE = 40.0, 70.0
 _COLD = 1e-3  # of the hottest block: below it, no wall
 
 

@@ -294,6 +294,8 @@ def test_slices_with_and_without_neighbours(context):
     whole = method.restore(network, x[0, 0].numpy(), 1.0, "cpu")
     assert whole.shape == (12, 10, 9)
     np.testing.assert_allclose(whole[..., side : 9 - side], out[0, 0].detach().numpy(), atol=1e-5)
+    air = np.zeros((12, 10, 9), np.float32)
+    np.testing.assert_array_equal(method.restore(network, air, 1.0, "cpu"), air)
 
 
 def test_unet_tiles_equal_the_whole_and_heed_the_level():
