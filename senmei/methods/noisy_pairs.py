@@ -310,7 +310,7 @@ class NoisyRisk:
             image = self.method.restore(network, noisy, level, self.context.device)
             risks.append(float(np.sum(weight * (image - target) ** 2)))
         decibels = -10 * np.log10(max(float(np.mean(risks)), 1e-20))
-        return float(round(decibels / _ROUNDED) * _ROUNDED)
+        return round(round(float(decibels) / _ROUNDED) * _ROUNDED, 2)
 
     def _case(self, scan: PairScan) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """First of the pairs, in units of the input's scale; weights of sum 1 (of the input alone); level."""
