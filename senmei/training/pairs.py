@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage, signal
+from scipy import fft, ndimage
 
 _BLOCK = 2  # voxels: places are looked for in means of 2^3 voxels
 # The shell that is looked for, mm: its radius, softness, and surroundings
@@ -249,11 +249,19 @@ def ventricle_likeness(image: np.ndarray, voxel: Sequence[float]) -> np.ndarray:
     shell /= max(float(np.sqrt((shell**2).sum())), 1e-12)
     floor = 0.1 * max(float(np.percentile(image, 90)), 1e-6 * float(np.max(image)), 1e-12)
     tone = np.log(np.maximum(image, floor) / floor).astype(np.float64)
-    mean, square = (signal.fftconvolve(a, ball, mode="same") / count for a in (tone, tone**2))
+    mean, square = (_convolved(a, ball) / count for a in (tone, tone**2))
     spread = np.sqrt(np.maximum(square - mean**2, 1e-6) * count)
-    found = signal.fftconvolve(tone, shell, mode="same") / spread  # the shell is its own mirror image
-    inside = signal.fftconvolve(np.ones_like(tone), ball, mode="same") > 0.8 * count
+    found = _convolved(tone, shell) / spread  # the shell is its own mirror image
+    inside = _convolved(np.ones_like(tone), ball) > 0.8 * count
     return np.clip(np.where(inside, found, 0.0), 0.0, 1.0)
+
+
+def _convolved(data: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Convolution of the size of `data`, zero beyond it, by Fourier transforms. kernel : odd edges."""
+    size = [fft.next_fast_len(n + k - 1, real=True) for n, k in zip(data.shape, kernel.shape, strict=True)]
+    product = fft.rfftn(data, size) * fft.rfftn(kernel, size)
+    whole = fft.irfftn(product, size)
+    return whole[tuple(slice(k // 2, k // 2 + n) for n, k in zip(data.shape, kernel.shape, strict=True))]
 
 
 def _blocks(data: np.ndarray) -> np.ndarray:
