@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
             "methods": {
                 "win5rb": {"channels": 24, "kernel": 7, "steps": 2500},
                 "win5rb_context": {"use": "win5rb", "channels": 24, "kernel": 7, "context": 5, "steps": 2500},
-                "unet3d_n2n": {"steps": 6000},
+                "unet3d_n2n": {"steps": 4000, "batch": 4},
             },
             "analyses": {"perfusion": {"skip": ["observer"]}},
         },
