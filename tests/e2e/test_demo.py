@@ -23,12 +23,15 @@ QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped configuration, run in a folder of its own; returns its results."""
     folder = tmp_path_factory.mktemp("demo")
-    snakemake(folder, "-c2", "--quiet=rules", "demo", config={"run": "demo", "studies": {"mri_denoise": {}}})
+    snakemake(folder, "-c2", "--quiet=rules", "demo", config={"run": "demo"})
     return folder / "results" / "demo"
 
 
-def _means(demo: Path, measure: str, **where: str) -> dict[str, float]:
-    rows = list(csv.DictReader((demo / "mri_denoise" / "measures.tsv").open(), delimiter="\t"))
+STUDIES = ("mri_denoise", "spect_denoise")
+
+
+def _means(demo: Path, measure: str, study: str = "mri_denoise", **where: str) -> dict[str, float]:
+    rows = list(csv.DictReader((demo / study / "measures.tsv").open(), delimiter="\t"))
     rows = [r for r in rows if r["measure"] == measure and all(r[k] == v for k, v in where.items())]
     return {
         m: float(np.mean([float(r["value"]) for r in rows if r["method"] == m]))
@@ -37,7 +40,8 @@ def _means(demo: Path, measure: str, **where: str) -> dict[str, float]:
 
 
 def test_nothing_failed_and_nothing_is_left_to_do(demo: Path) -> None:
-    assert json.loads((demo / "mri_denoise" / "summary.json").read_text())["failures"] == 0
+    for study in STUDIES:
+        assert json.loads((demo / study / "summary.json").read_text())["failures"] == 0
     assert planned(demo.parents[1], "demo") == {}
 
 
@@ -52,15 +56,32 @@ def test_a_learned_method_beats_the_tuned_gaussian_and_is_level_with_tuned_nlm(
     assert best > psnr["input"] + 1
 
 
-def test_every_headline_has_n_and_an_interval_or_says_why_not(demo: Path) -> None:
-    headlines = json.loads((demo / "mri_denoise" / "summary.json").read_text())["headlines"]
+def test_learned_without_a_clean_image_beats_the_tuned_gaussian(demo: Path) -> None:
+    error = _means(demo, "nrmse", "spect_denoise", cohort="torsos", dose="0.25")
+    assert error["unet3d_n2n"] < 0.88 * error["gaussian"]
+    assert error["unet3d_n2n"] < 0.88 * error["gaussian_oracle"]
+    assert error["unet3d_n2n"] < error["nlm"]
+    assert error["win5rb"] < error["input"]
+    thickness = _means(demo, "wall_thickness_error", "spect_denoise", cohort="torsos", dose="0.25")
+    assert thickness["unet3d_n2n"] < thickness["gaussian_oracle"]
+    counts = _means(demo, "count_bias", "spect_denoise", cohort="torsos", dose="0.25")
+    assert abs(counts["unet3d_n2n"]) < 2
+    for method in ("unet3d_n2n", "win5rb", "gaussian", "butterworth", "nlm"):
+        card = json.loads((demo / "spect_denoise" / "models" / method / "card.json").read_text())
+        assert set(card["needs"]) <= {"noisy", "repeat"}, method
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_headline_has_n_and_an_interval_or_says_why_not(demo: Path, study: str) -> None:
+    headlines = json.loads((demo / study / "summary.json").read_text())["headlines"]
     assert headlines
     for line in headlines:
         assert line["n"] >= 1
         assert line["n"] == 1 or (line["ci95"] and line["ci95"][0] <= line["mean"] <= line["ci95"][1])
     learned = [h for h in headlines if h["family"] == "learned" and h["measure"] == "psnr"]
     assert learned
-    assert all(h["versus"] in {"gaussian", "nlm3d"} and h["difference"]["n"] == h["n"] for h in learned)
+    baselines = {"gaussian", "butterworth", "nlm", "nlm3d"}  # and no oracle
+    assert all(h["versus"] in baselines and h["difference"]["n"] == h["n"] for h in learned)
 
 
 def test_a_planted_lesion_survives(demo: Path) -> None:
@@ -102,7 +123,7 @@ def test_no_file_is_partial_and_no_name_is_volatile(demo: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("page", ["report/index.html", "mri_denoise/report.html"])
+@pytest.mark.parametrize("page", ["report/index.html", *(f"{study}/report.html" for study in STUDIES)])
 def test_the_pages_open_in_a_browser(demo: Path, page: str, tmp_path: Path) -> None:
     path = demo / page
     assert path.stat().st_size < 5 << 20
