@@ -24,7 +24,7 @@ unexport PYTHONPATH PYTHONHOME
 .PHONY: help
 help:  ## this list
 	@echo "Senmei: make medical images better, and prove it."
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "Then: $(BIN)/snakemake --list-target-rules"
 
 .PHONY: install
@@ -38,6 +38,10 @@ demo: $(STAMP)  ## every study on embedded phantoms, to results/demo/report/inde
 .PHONY: test
 test: $(STAMP)  ## all tests, the fast ones first
 	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) $(wildcard tests/unit tests/workflow tests/e2e)
+
+.PHONY: test-slurm
+test-slurm: $(STAMP)  ## tests on a real Slurm that they start here (root, Debian's slurmctld slurmd slurm-client munge)
+	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/slurm
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint, import-linter, mypy

@@ -32,6 +32,7 @@ PROGRAMS = (
     "srun",
 )
 PORT = 26817
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # daemons live there, users' paths may not
 
 CONF = """\
 ClusterName=senmei
@@ -77,7 +78,7 @@ def missing() -> str:
     """Why there can be no cluster here, or ''."""
     if os.geteuid() != 0:
         return "starting Slurm needs root"
-    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    absent = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian: slurmctld slurmd slurm-client munge)"
     conf = ETC / "slurm.conf"
@@ -92,7 +93,7 @@ class Cluster:
     def __init__(self, folder: Path, *, cpus: int = 8, mem_mb: int = 16000) -> None:
         self.folder, self.cpus, self.mem_mb = Path(folder), cpus, mem_mb
         self.daemons: dict[str, subprocess.Popen] = {}
-        self.environment = {**os.environ, "SLURM_CONF": str(self.folder / "etc" / "slurm.conf")}
+        self.environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.folder / "etc" / "slurm.conf")}
 
     # ---- life ----
     def start(self) -> None:

@@ -28,7 +28,7 @@ class Project:
         self.environment = {
             k: v for k, v in cluster.environment.items() if not k.startswith(("SNAKEMAKE", "PYTHONPATH"))
         }
-        self.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
         self.printed = folder / "printed.txt"
 
     def start(self, *arguments: str) -> None:
