@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from senmei.core.seeds import derive_seed
 from senmei.core.statistics import Interval, bootstrap_ci, paired_difference
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+Row = Mapping[str, Any]
 Scans = dict[str, dict[str, float]]  # subject -> scan -> value
+Cell = tuple[str, tuple[tuple[str, Any], ...], str]  # cohort, condition, measure
 
 # What is compared between two methods: the score itself, or its distance from 1 or 0. Smaller keys are better.
 _SCORE: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
@@ -24,19 +25,62 @@ _SCORE: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
 }
 
 
+class Cells:
+    """The numbers of the test scans by cohort, condition, measure and method, in twelve bytes each.
+
+    conditions : the condition columns; those that are empty for a scan are not part of its condition.
+    rows : tidy, one a value: cohort, method, scan, subject, split, the condition columns, measure, value.
+    """
+
+    def __init__(self, conditions: Sequence[str], rows: Iterable[Row] = ()) -> None:
+        self._conditions = tuple(conditions)
+        self._numbers: dict[tuple[str, str, str], int] = {}  # cohort, subject, scan -> place in _names
+        self._names: list[tuple[str, str]] = []  # subject, scan
+        self._cells: dict[Cell, dict[str, tuple[array[int], array[float]]]] = {}
+        for _ in self.through(rows):
+            pass
+
+    def through(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows, the numbers of the test scans kept as they pass."""
+        for row in rows:
+            if row["split"] == "test":
+                self._add(row)
+            yield row
+
+    def _add(self, row: Row) -> None:
+        given = ((name, _plain(row.get(name))) for name in self._conditions)
+        condition = tuple((name, value) for name, value in given if value is not None)
+        cohort, subject, scan = (sys.intern(str(row[name])) for name in ("cohort", "subject", "scan"))
+        number = self._numbers.setdefault((cohort, subject, scan), len(self._names))
+        if number == len(self._names):
+            self._names.append((subject, scan))
+        cell = self._cells.setdefault((cohort, condition, str(row["measure"])), {})
+        numbers, values = cell.setdefault(str(row["method"]), (array("i"), array("d")))
+        numbers.append(number)
+        values.append(float(row["value"]))
+
+    def __iter__(self) -> Iterator[tuple[Cell, dict[str, Scans]]]:
+        """(cohort, condition, measure), method -> subject -> scan -> value, in the order they came; one at a time."""
+        for key, methods in self._cells.items():
+            cell: dict[str, Scans] = {}
+            for method, (numbers, values) in methods.items():
+                scans = cell[method] = {}
+                for number, value in zip(numbers, values, strict=True):
+                    subject, scan = self._names[number]
+                    scans.setdefault(subject, {})[scan] = value
+            yield key, cell
+
+
 def summarise(
-    measures: pd.DataFrame,
+    cells: Cells,
     methods: Mapping[str, Mapping[str, Any]],
     measure_meta: Mapping[str, Mapping[str, str]],
-    conditions: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
     """`headlines` and `best_classical` of summary.json, from the test scans alone.
 
-    measures : tidy, one row a value: cohort, method, scan, subject, split, the condition columns, measure, value.
     methods : method -> {family, oracle, ...}; an oracle is nobody's baseline. measure_meta : measure -> {title, unit,
-    better}. conditions : the condition columns; those that are empty for a scan are not part of its condition.
-    seed : of the bootstrap.
+    better}. seed : of the bootstrap.
 
     One headline a cohort, condition, measure and method: n subjects, mean, 95 % bootstrap interval over
     subjects, and the paired difference from `versus`, the best classical method of the same cohort and condition
@@ -45,10 +89,9 @@ def summarise(
     scores (`better == "none"`) have no difference. `best_classical`: cohort -> measure -> method, over the mean
     of its conditions. Values that are not finite are left out; n says how many subjects remain.
     """
-    table = measures[measures["split"] == "test"]
     headlines: list[dict[str, Any]] = []
     scores: dict[tuple[str, str, str], list[float]] = {}
-    for (cohort, condition, measure), cell in _cells(table, conditions).items():
+    for (cohort, condition, measure), cell in cells:
         meta = measure_meta.get(measure, {"title": measure, "unit": "", "better": "none"})
         draw = derive_seed(seed, "bootstrap", cohort, sorted(condition), measure)
         means = {method: bootstrap_ci(_lists(scans), draw) for method, scans in cell.items()}
@@ -95,19 +138,6 @@ def flag(headlines: Sequence[Mapping[str, Any]], limits: Mapping[str, float]) ->
 
 def _baseline(method: Mapping[str, Any]) -> bool:
     return method.get("family") == "classical" and not method.get("oracle")
-
-
-def _cells(
-    table: pd.DataFrame, conditions: Sequence[str]
-) -> dict[tuple[str, tuple[tuple[str, Any], ...], str], dict[str, Scans]]:
-    """(cohort, condition, measure) -> method -> subject -> scan -> value, in the order of the table."""
-    cells: dict[tuple[str, tuple[tuple[str, Any], ...], str], dict[str, Scans]] = {}
-    for row in table.to_dict("records"):
-        condition = tuple((c, _plain(row[c])) for c in conditions if _plain(row.get(c)) is not None)
-        cell = cells.setdefault((str(row["cohort"]), condition, str(row["measure"])), {})
-        scans = cell.setdefault(str(row["method"]), {}).setdefault(str(row["subject"]), {})
-        scans[str(row["scan"])] = float(row["value"])
-    return cells
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_DRAWN = 1 << 18  # subjects drawn at a time by the bootstrap
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -48,8 +50,15 @@ def bootstrap_ci(
         return None
     if means.size == 1:
         return Interval(1, float(means[0]), None)
-    drawn = np.random.default_rng(seed).integers(means.size, size=(n, means.size))
-    low, high = np.quantile(means[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    generator = np.random.default_rng(seed)
+    samples = np.empty(n)
+    step = max(
+        1, _DRAWN // means.size
+    )  # in pieces: the same numbers, in memory that does not grow with subjects
+    for start in range(0, n, step):
+        size = (min(step, n - start), means.size)
+        samples[start : start + step] = means[generator.integers(means.size, size=size)].mean(axis=1)
+    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return Interval(int(means.size), float(means.mean()), (float(low), float(high)))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from senmei.core.errors import DataError
-from senmei.io.atomic import write_text
+from senmei.io.atomic import atomic_path
 
 Row = dict[str, Any]
 
@@ -46,16 +45,24 @@ def format_value(value: Any) -> str:
 def write_tsv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows atomically; `columns` come first, others in order of appearance."""
     rows = list(rows)
-    names = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    writer.writerow(names)
-    writer.writerows([[format_value(row.get(name)) for name in names] for row in rows])
-    write_text(path, text.getvalue())
+    stream_tsv(path, rows, list(dict.fromkeys([*columns, *(key for row in rows for key in row)])))
+
+
+def stream_tsv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows atomically as they come, none of them kept: these columns and no others."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        writer.writerow(columns)
+        writer.writerows([format_value(row.get(name)) for name in columns] for row in rows)
 
 
 def read_tsv(path: Path | str) -> list[Row]:
     """Rows of a table written by us or by BIDS. Raises DataError naming file and line."""
+    return list(iter_tsv(path))
+
+
+def iter_tsv(path: Path | str) -> Iterator[Row]:
+    """Rows of a table one after another, none of them kept. Raises as `read_tsv`, when it comes to the bad line."""
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -63,7 +70,6 @@ def read_tsv(path: Path | str) -> list[Row]:
             names = next(reader, None)
             if names is None:
                 raise ValueError("it is empty")
-            rows = []
             for cells in reader:
                 if not cells:
                     continue
@@ -71,8 +77,7 @@ def read_tsv(path: Path | str) -> list[Row]:
                     raise ValueError(
                         f"line {reader.line_num} has {len(cells)} cells, the header has {len(names)}"
                     )
-                rows.append({name: parse_value(cell) for name, cell in zip(names, cells, strict=True)})
-            return rows
+                yield {name: parse_value(cell) for name, cell in zip(names, cells, strict=True)}
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise DataError(
             "Cannot read table",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from senmei.analyses.summary import Cells, flag, summarise
 from senmei.core.fingerprint import class_constants
 from senmei.io.atomic import write_text
-from senmei.io.tables import Row, read_tsv, write_tsv
+from senmei.io.tables import Row, iter_tsv, stream_tsv
 from senmei.studies import STUDIES
 
 
@@ -33,25 +34,24 @@ def collect_study(
     """
     study = STUDIES.get(use)
     conditions = list(study.conditions)
-    rows = _tidy(folder, name, results, conditions)
-    first = ("study", "cohort", "method", "scan", "subject", "split", *conditions, "measure", "value")
-    write_tsv(folder / "measures.tsv", rows, first)
-    status = list(_failures(folder, [*stages, *results]))
-    write_tsv(
-        folder / "status.tsv", status, ("stage", "cohort", "method", "scan", "subject", "status", "error")
-    )
+    cells = Cells(conditions)
+    columns = ("study", "cohort", "method", "scan", "subject", "split", *conditions, "measure", "value")
+    stream_tsv(folder / "measures.tsv", cells.through(_tidy(folder, name, results, conditions)), columns)
+    failed = 0
+
+    def status() -> Iterator[Row]:
+        nonlocal failed
+        for row in _failures(folder, [*stages, *results]):
+            failed += row["status"] == "failed"
+            yield row
+
+    told = ("stage", "cohort", "method", "scan", "subject", "status", "error")
+    stream_tsv(folder / "status.tsv", status(), told)
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
     methods = {card["method"]: {name: card[name] for name in ("family", "title", "oracle")} for card in facts}
     limits = limits_of(measures, analyses)
-    summary: dict[str, Any] = {"headlines": [], "best_classical": {}, "limits": limits, "flags": []}
-    if rows:
-        import pandas as pd
-
-        from senmei.analyses.summary import flag, summarise
-
-        summary |= summarise(pd.DataFrame(rows), methods, measure_facts(measures, analyses), conditions, seed)
-        summary["flags"] = flag(summary["headlines"], limits)
-    failed = sum(row["status"] == "failed" for row in status)
+    summary = summarise(cells, methods, measure_facts(measures, analyses), seed)
+    summary |= {"limits": limits, "flags": flag(summary["headlines"], limits)}
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
     summary["primary"], summary["figures"] = list(study.primary), dict(study.figures)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
@@ -96,35 +96,35 @@ def limits_of(measures: Mapping[str, str], analyses: Mapping[str, str]) -> dict[
     return found
 
 
-def _tidy(folder: Path, study: str, results: Sequence[str], conditions: Sequence[str]) -> list[Row]:
-    known: dict[str, dict[str, Row]] = {}
-    rows = []
+def _tidy(folder: Path, study: str, results: Sequence[str], conditions: Sequence[str]) -> Iterator[Row]:
+    """Rows of measures.tsv, one after another."""
+    known: dict[str, dict[str, tuple[Any, ...]]] = {}  # cohort -> scan -> values of its conditions
+    same: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # one copy of each condition, not one a scan
     for path in results:
         _, cohort, method = _place(folder, path)
         if cohort not in known:
-            known[cohort] = {row["scan"]: row for row in read_tsv(folder / "cohorts" / cohort / "scans.tsv")}
-        for row in read_tsv(path):
+            scans = known[cohort] = {}
+            for row in iter_tsv(folder / "cohorts" / cohort / "scans.tsv"):
+                values = tuple(row.get(name) for name in conditions)
+                scans[row["scan"]] = same.setdefault(values, values)
+        for row in iter_tsv(path):
             if row["status"] != "ok" or row["measure"] is None:
                 continue
-            scan = known[cohort].get(row["scan"], {})
-            rows.append(
-                {
-                    "study": study,
-                    "cohort": cohort,
-                    "method": method,
-                    **{name: row[name] for name in ("scan", "subject", "split")},
-                    **{name: scan.get(name) for name in conditions},
-                    **{name: row[name] for name in ("measure", "value")},
-                }
-            )
-    return rows
+            yield {
+                "study": study,
+                "cohort": cohort,
+                "method": method,
+                **{name: row[name] for name in ("scan", "subject", "split")},
+                **dict(zip(conditions, known[cohort].get(row["scan"], ()), strict=False)),
+                **{name: row[name] for name in ("measure", "value")},
+            }
 
 
 def _failures(folder: Path, paths: Iterable[str]) -> Iterable[Row]:
     """What is not ok, told once, by the stage where it happened; later stages are only blocked."""
     for path in paths:
         stage, cohort, method = _place(folder, path)
-        for row in read_tsv(path):
+        for row in iter_tsv(path):
             if row.get("status") not in ("ok", "blocked"):
                 facts = {name: row.get(name) for name in ("scan", "subject", "status", "error")}
                 yield {"stage": stage, "cohort": cohort, "method": method, **facts}

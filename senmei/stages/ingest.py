@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,16 @@ def ingest_shard(
     they are and are named with their hash.
     """
     images: dict[str, Row] = {}
+    subjects: dict[str, list[Row]] = {}
     for row in scans:
-        images.setdefault(row["image"], {**row, "scan": row["image"]})
+        if row["image"] not in images:
+            images[row["image"]] = {**row, "scan": row["image"]}
+            subjects.setdefault(row["subject"], []).append(images[row["image"]])
     simulated = cohort["source"] == "simulate"
 
-    @cache
+    @lru_cache(maxsize=1)  # bounded: images of one subject follow each other
     def subject_images(subject: str) -> dict[str, dict[str, Any]]:
-        rows = [row for row in images.values() if row["subject"] == subject]
-        return study.simulate(rows, cohort, derive_seed(seed, "simulate", subject))
+        return study.simulate(subjects[subject], cohort, derive_seed(seed, "simulate", subject))
 
     def key(row: Row) -> str:
         content = row["subject"] if simulated else sha256(Path(row["path"]))

@@ -28,10 +28,9 @@ def each_restored(
     """
     for scan in scans:
         try:
-            example, _ = example_of(scan, [m for m in prepared if any(r["scan"] == scan["scan"] for r in m)])
-            found = [m for m in restored if any(r["scan"] == scan["scan"] for r in m)]
-            entry = found[0].roles(scan["scan"])["restored"]
-            value = found[0].load(entry)
+            example, _ = example_of(scan, [m for m in prepared if scan["scan"] in m])
+            found = next(m for m in restored if scan["scan"] in m)
+            value = found.load(found.roles(scan["scan"])["restored"])
         except (Blocked, SenmeiError) as reason:
             yield scan, None, None, reason
         else:
@@ -93,15 +92,31 @@ def analyse_cohort(
     *,
     log: Callable[[str], None],
 ) -> None:
-    """Write the rows of an analysis of scope 'cohort': all test scans that were restored, one after another."""
+    """Write the rows of an analysis of scope 'cohort': all test scans that were restored, one after another.
+
+    restored, prepared : manifests, named alike for the same shard; those of one shard are held at a time.
+    """
     analysis = _analysis(use, options)
-    manifests = [Manifest(path) for path in restored]
-    scans = [{name: row[name] for name in ("scan", "subject", "split")} for m in manifests for row in m]
-    pairs = each_restored(scans, manifests, [Manifest(path) for path in prepared])
+    groups: dict[str, list[Path]] = {}
+    for path in map(Path, prepared):
+        groups.setdefault(path.name, []).append(path)
+    seen = 0
+
+    def pairs() -> Iterator[tuple[Example, Any]]:
+        nonlocal seen
+        for path in map(Path, restored):
+            manifest = Manifest(path)
+            scans = [{name: row[name] for name in ("scan", "subject", "split")} for row in manifest]
+            seen += len(scans)
+            shard = [Manifest(other) for other in groups.get(path.name, ())]
+            for _, example, value, reason in each_restored(scans, [manifest], shard):
+                if example is not None and reason is None:
+                    yield example, value
+
     folder = Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
-    rows = analysis.run_cohort(((e, v) for _, e, v, bad in pairs if bad is None), folder)
-    log(f"{len(rows)} values from {len(scans)} scans")
+    rows = analysis.run_cohort(pairs(), folder)
+    log(f"{len(rows)} values from {seen} scans")
     write_tsv(output, [{"split": "test", "status": "ok", "error": None, **row} for row in rows], COLUMNS)
 
 

@@ -29,7 +29,9 @@ def prepare_shard(
     """Write the manifest of one role group: what the study's `prepare` makes of each scan."""
     raw = Manifest(raw_manifest)
     loaded: dict[str, Any] = {}
-    siblings = {row["image"]: row["subject"] for row in scans}
+    siblings: dict[str, dict[str, None]] = {}
+    for row in scans:
+        siblings.setdefault(row["subject"], {})[row["image"]] = None
 
     def load(image: str, role: str) -> Any:
         entry = raw.roles(image)[role]
@@ -43,11 +45,7 @@ def prepare_shard(
         extra = {
             k: v for entry in raw.roles(row["image"]).values() for k, v in entry.items() if k not in COLUMNS
         }
-        others = [
-            image
-            for image, subject in siblings.items()
-            if subject == row["subject"] and image != row["image"] and raw.sound(image)
-        ]
+        others = [image for image in siblings[row["subject"]] if image != row["image"] and raw.sound(image)]
         return {**extra, **row, "siblings": others}
 
     def key(row: Row) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from senmei.core.seeds import short_hash
 from senmei.io.tables import Row
 from senmei.stages.shards import Made, Manifest, each_scan, example_of
-from senmei.stages.train import load_method
+from senmei.stages.train import load_method, record
 
 
 def restore_shard(
@@ -22,9 +23,14 @@ def restore_shard(
     device: str,
     strict: bool,
     log: Callable[[str], None],
+    used: dict[str, Any] | None = None,
 ) -> None:
-    """Write the restored volumes of a shard and their manifest. The `input` method names the prepared file itself."""
+    """Write the restored volumes of a shard and their manifest. The `input` method names the prepared file itself.
+
+    used : takes the precision, for the record.
+    """
     method, facts = load_method(weights, card, device)
+    record(method, device, log, used)
     manifests = [Manifest(path) for path in prepared]
 
     def key(row: Row) -> str:

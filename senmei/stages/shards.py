@@ -39,13 +39,20 @@ class Manifest:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.rows = read_tsv(path)
+        self._of: dict[str, list[Row]] = {}
+        for row in self.rows:
+            self._of.setdefault(row["scan"], []).append(row)
 
     def __iter__(self):
         return iter(self.rows)
 
+    def __contains__(self, scan: object) -> bool:
+        """Whether it tells of a scan, good or bad."""
+        return scan in self._of
+
     def roles(self, scan: str) -> dict[str, Row]:
         """role -> row of one scan, the good ones. Raises Blocked when the scan failed here."""
-        rows = [row for row in self.rows if row["scan"] == scan]
+        rows = self._of.get(scan, ())
         bad = [row for row in rows if row["status"] != "ok"]
         if bad:
             raise Blocked(bad[0]["error"] or bad[0]["status"])
@@ -53,7 +60,7 @@ class Manifest:
 
     def sound(self, scan: str) -> bool:
         """Whether a scan is here and did not fail."""
-        rows = [row for row in self.rows if row["scan"] == scan]
+        rows = self._of.get(scan, ())
         return bool(rows) and all(row["status"] == "ok" for row in rows)
 
     def file(self, row: Row) -> Path:

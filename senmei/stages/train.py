@@ -66,6 +66,29 @@ def gather(manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Ex
     return examples
 
 
+def fit_method(
+    name: str, spec: Mapping[str, Any], manifests: Mapping[str, Sequence[Path | str]], context: FitContext
+) -> dict[str, np.ndarray]:
+    """Weights of a method fitted to what the manifests hold. Each process of a team calls it."""
+    method = make_method(spec["use"], {k: v for k, v in spec.items() if k != "use"}, name)
+    weights = method.fit(gather(manifests, "train"), gather(manifests, "validation"), context)
+    return {k: np.ascontiguousarray(v) for k, v in weights.items()}
+
+
+def usable_processes(method: Method, wanted: int, threads: int, device: str) -> int:
+    """How many processes fit a method: at most one a sample of its batch, one a core granted, one a visible GPU."""
+    if wanted < 2 or not method.together:
+        return 1
+    limits = [wanted, method.batch]  # type: ignore[attr-defined]
+    if device == "cuda":
+        import torch
+
+        limits.append(torch.cuda.device_count())
+    else:
+        limits.append(threads)
+    return max(1, min(limits))
+
+
 def train_method(
     name: str,
     spec: Mapping[str, Any],
@@ -79,11 +102,14 @@ def train_method(
     threads: int,
     log: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
+    processes: int = 1,
+    used: dict[str, Any] | None = None,
 ) -> None:
     """Fit a method on the training split, tune it on the validation split, and write weights, history and card.
 
     outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
-    stop : see FitContext. Raises DataError when a needed split has no usable example left.
+    stop : see FitContext. threads : cores granted, to all processes together. processes : so many may share the work,
+    see `usable_processes`. used : takes the number of them and the precision, for the record. Raises DataError when a needed split has no usable example left.
     """
     from safetensors.numpy import save_file
 
@@ -105,8 +131,16 @@ def train_method(
             )
     weights_path = Path(outputs["weights"])
     checkpoint = weights_path.with_name("checkpoint.pt")
-    context = FitContext(seed=seed, device=device, threads=threads, checkpoint=checkpoint, log=log, stop=stop)
-    weights = {k: np.ascontiguousarray(v) for k, v in method.fit(train, validation, context).items()}
+    count = usable_processes(method, processes, threads, device)
+    record(method, device, log, used, processes=count)
+    each = max(1, threads // count)
+    context = FitContext(seed=seed, device=device, threads=each, checkpoint=checkpoint, log=log, stop=stop)
+    if count > 1:
+        from senmei.training.parallel import fit_together
+
+        weights = fit_together(fit_method, (name, spec, manifests), context, count)
+    else:
+        weights = fit_method(name, spec, manifests, context)
     weights = weights or {"nothing_to_fit": np.zeros(1, np.float32)}
     with atomic_path(weights_path) as temporary:
         save_file(weights, str(temporary))
@@ -142,6 +176,17 @@ def train_method(
     card["sentence"] = method.sentence.format(settings=_Settings(method, options), card=card)
     write_text(outputs["card"], json.dumps(card, indent=1, sort_keys=True, default=str) + "\n")
     checkpoint.unlink(missing_ok=True)
+
+
+def record(
+    method: Method, device: str, log: Callable[[str], None], used: dict[str, Any] | None, **more: Any
+) -> None:
+    """Tell the log, and the volatile record beside it, how a method computes here."""
+    facts = {**({"precision": method.arithmetic(device)} if method.arithmetic(device) else {}), **more}
+    if facts:
+        log(", ".join(f"{name}: {value}" for name, value in facts.items()))
+    if used is not None:
+        used.update(facts)
 
 
 class _Settings:

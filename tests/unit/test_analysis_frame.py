@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from senmei.analyses.summary import flag, summarise
+from senmei.analyses.summary import Cells, flag, summarise
 from senmei.core.analysis import Analysis
 from senmei.core.measure import measure
 from senmei.core.volume import Volume
@@ -74,7 +73,10 @@ def test_files_of_an_analysis_lie_beside_its_table(shard, tmp_path: Path) -> Non
 
 
 def test_a_limit_flags_what_is_beyond_it() -> None:
-    assert limits_of({"total": f"{__name__}:total", "psnr": "psnr"}, {"count": HERE}) == {"bias": 2.0, "total": 5.0}
+    assert limits_of({"total": f"{__name__}:total", "psnr": "psnr"}, {"count": HERE}) == {
+        "bias": 2.0,
+        "total": 5.0,
+    }
     rows = [
         {"cohort": "c", "condition": {"dose": 0.25}, "method": m, "measure": "bias", "mean": v}
         for m, v in (("a", 1.9), ("b", -2.1), ("c", None), ("d", 7.0))
@@ -100,9 +102,7 @@ def test_a_score_that_is_best_at_zero_is_compared_by_its_size() -> None:
         for i, v in enumerate(column)
     ]
     methods = {"near": {"family": "classical"}, "low": {"family": "classical"}, "net": {"family": "learned"}}
-    found = summarise(
-        pd.DataFrame(rows), methods, {"bias": {"title": "Bias", "unit": "%", "better": "zero"}}, [], 1
-    )
+    found = summarise(Cells([], rows), methods, {"bias": {"title": "Bias", "unit": "%", "better": "zero"}}, 1)
     assert found["best_classical"] == {"c": {"bias": "near"}}, "a large negative bias is not a low one"
     net = next(h for h in found["headlines"] if h["method"] == "net")
     assert net["versus"] == "near"

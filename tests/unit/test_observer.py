@@ -6,7 +6,7 @@ from scipy import special
 
 from senmei.analyses.channels import area_interval, channel_images, hotelling, ratings, roc_area, shares
 from senmei.analyses.observer import Observer
-from senmei.analyses.summary import summarise
+from senmei.analyses.summary import Cells, summarise
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
@@ -124,8 +124,6 @@ def test_internal_noise_lowers_detectability_and_is_the_same_for_every_method(tm
 
 
 def test_rows_feed_the_study_s_intervals_and_paired_differences(tmp_path):
-    import pandas as pd
-
     rows = []
     for method, noise in (("plain", 0.0), ("poor", 3.0)):
         found, own = run(cohort(40, 0.6, seed=4), tmp_path, internal_noise=noise)
@@ -133,7 +131,7 @@ def test_rows_feed_the_study_s_intervals_and_paired_differences(tmp_path):
         assert found["observer_images"] == 80 and 0 <= found["observer_shrinkage"] <= 1
     methods = {"plain": {"family": "learned"}, "poor": {"family": "classical"}}
     meta = {m: dict(zip(("title", "unit", "better"), v, strict=True)) for m, v in Observer.MEASURES.items()}
-    headlines = summarise(pd.DataFrame(rows), methods, meta, [], 1)["headlines"]
+    headlines = summarise(Cells([], rows), methods, meta, 1)["headlines"]
     plain, poor = (
         next(h for h in headlines if h["measure"] == "auc" and h["method"] == m) for m in ("plain", "poor")
     )

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from senmei.analyses import ANALYSES
 from senmei.analyses.repeats import Repeats, foreground, mean_of_others
-from senmei.analyses.summary import summarise
+from senmei.analyses.summary import Cells, summarise
 from senmei.analyses.tissues import Tissues
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
@@ -136,7 +136,7 @@ def test_every_analysis_says_what_it_yields_without_being_imported(name):
     facts = class_constants(ANALYSES.place(name))
     assert facts["scope"] in ("scan", "cohort")
     assert facts["title"]
-    assert all(better in ("higher", "lower", "one", "none") for _, _, better in facts["MEASURES"].values())
+    assert all(better in ("higher", "lower", "one", "zero", "none") for _, _, better in facts["MEASURES"].values())
 
 
 def repeats_case(count=3, sigma=4.0, scan=None, mask=True):
@@ -229,7 +229,7 @@ def tidy():
 
 
 def test_headlines_compare_with_the_best_classical_method():
-    summary = summarise(tidy(), METHODS, META, ["noise", "acceleration"], seed=3)
+    summary = summarise(Cells(["noise", "acceleration"], tidy().to_dict("records")), METHODS, META, seed=3)
     assert summary["best_classical"] == {"phantoms": {"psnr": "nlm3d", "sharpness": "gaussian"}}
     found = {(h["measure"], h["method"], h["condition"]["noise"]): h for h in summary["headlines"]}
     assert len(summary["headlines"]) == len(found) == 3 * 4 * 2
@@ -247,21 +247,23 @@ def test_headlines_compare_with_the_best_classical_method():
     assert found["sharpness", "unet3d", 3]["difference"]["mean"] == pytest.approx(-0.3)
     assert found["volume_gm", "unet3d", 3]["versus"] is None
     json.dumps(summary, allow_nan=False)
-    assert summary == summarise(tidy(), METHODS, META, ["noise", "acceleration"], seed=3)
+    assert summary == summarise(
+        Cells(["noise", "acceleration"], tidy().to_dict("records")), METHODS, META, seed=3
+    )
 
 
 def test_one_subject_and_no_classical_method():
     table = tidy()
     table = table[(table["subject"] == "s0") & (table["method"].isin(["input", "unet3d"]))]
-    summary = summarise(table, METHODS, META, ["noise"], seed=0)
+    summary = summarise(Cells(["noise"], table.to_dict("records")), METHODS, META, seed=0)
     assert summary["best_classical"] == {}
     assert all(h["n"] == 1 and h["ci95"] is None and h["versus"] is None for h in summary["headlines"])
-    assert summarise(table[:0], METHODS, META, ["noise"], seed=0)["headlines"] == []
+    assert summarise(Cells(["noise"]), METHODS, META, seed=0)["headlines"] == []
 
 
 def test_values_that_are_not_finite_cost_their_subject():
     table = tidy()
     table.loc[(table["subject"] == "s1") & (table["method"] == "unet3d"), "value"] = np.inf
-    summary = summarise(table, METHODS, META, ["noise"], seed=0)
+    summary = summarise(Cells(["noise"], table.to_dict("records")), METHODS, META, seed=0)
     assert {h["n"] for h in summary["headlines"] if h["method"] == "unet3d"} == {5}
     json.dumps(summary, allow_nan=False)
