@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from senmei.core.statistics import bootstrap_ci, subject_means
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, dose_label, finite
-from senmei.report.numbers import by_subject, measure_facts
+from senmei.report.numbers import by_subject, conditions_judged, measure_facts
 from senmei.report.style import canvas, colours, encode, legend, markers, wrapped
 from senmei.report.verdict import named
 
@@ -92,9 +92,9 @@ _AXES = {"noise": "Noise (% of white matter)", "dose": "Dose (share of the full 
 
 def level_axis(files: StudyFiles, cohort: str, measures: Sequence[str]) -> str | None:
     """The numeric condition of several levels that measures are drawn against: noise, else dose, else the first."""
-    data = {measure: by_subject(files, cohort, measure) for measure in measures}
+    found = {condition for measure in measures for condition in conditions_judged(files, cohort, measure)}
     levels: dict[str, dict[Condition, set[float]]] = {}
-    for condition in {condition for groups in data.values() for condition in groups}:
+    for condition in found:
         for name, value in condition:
             if isinstance(value, float):
                 others = tuple(pair for pair in condition if pair[0] != name)
@@ -109,8 +109,8 @@ def level_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Cha
     Doses are halved from one to the next, so their axis is one of powers of two.
     """
     axis = level_axis(files, cohort, measures)
-    data = {measure: by_subject(files, cohort, measure) for measure in measures}
-    data = {m: groups for m, groups in data.items() if any(axis in dict(key) for key in groups)}
+    data = {measure: conditions_judged(files, cohort, measure) for measure in measures}
+    data = {m: conditions for m, conditions in data.items() if any(axis in dict(key) for key in conditions)}
     if axis is None or not data:
         return None
     cols = min(2, len(data))
@@ -119,12 +119,12 @@ def level_curves(files: StudyFiles, cohort: str, measures: Sequence[str]) -> Cha
     with canvas(5.4 * cols, 3.0 * rows + 0.5, rows, cols) as (figure, all_axes):
         for axes in all_axes[len(data) :]:
             axes.set_visible(False)
-        for axes, (measure, groups) in zip(all_axes, data.items(), strict=False):
-            drawn |= _curves(axes, files, cohort, measure, groups, axis)
+        for axes, measure in zip(all_axes, data, strict=False):
+            drawn |= _curves(axes, files, cohort, measure, by_subject(files, cohort, measure), axis)
             axes.set_title(measure_facts(files, measure)["label"])
             axes.set_xlabel(_AXES.get(axis, axis))
             if axis == "dose":
-                found = {dict(key).get(axis) for groups in data.values() for key in groups}
+                found = {dict(key).get(axis) for conditions in data.values() for key in conditions}
                 ticks = sorted(level for level in found if isinstance(level, float) and level > 0)
                 axes.set_xscale("log", base=2)
                 axes.set_xticks(ticks, [dose_label(level) for level in ticks])

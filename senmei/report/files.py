@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,7 @@ class StudyFiles:
         self.summary = read_json(self.folder / "summary.json")
         named = {name for headline in self.headlines for name in headline.get("condition") or {}}
         self.conditions = tuple(conditions) or tuple(sorted(named))
+        self._listed: dict[Path, list[str]] = {}  # folder -> its files: looked at once, not once a scan
 
     @cached_property
     def headlines(self) -> list[dict[str, Any]]:
@@ -179,7 +183,7 @@ class StudyFiles:
     @cached_property
     def methods(self) -> list[str]:
         """All methods that have a card or a headline, in the order of the page."""
-        extra = {str(h["method"]) for h in self.headlines} | set(self.measures["method"].astype(str))
+        extra = {str(h["method"]) for h in self.headlines} | set(map(str, self.measures["method"].unique()))
         return [*self.cards, *sorted(extra - set(self.cards), key=lambda name: (name != "input", name))]
 
     def family(self, method: str) -> str:
@@ -225,10 +229,17 @@ class StudyFiles:
     def analysed(self, cohort: str, method: str, scan: str) -> dict[str, Path]:
         """name -> file that an analysis left beside its numbers of one scan: {scan}_{name}.(nii.gz|h5|json)."""
         found: dict[str, Path] = {}
-        for path in sorted(self.folder.glob(f"analysed/{cohort}/*/{method}/{scan}_*")):
-            name, _, kind_ = path.name.removeprefix(f"{scan}_").partition(".")
-            if kind_ in ("nii.gz", "h5", "json") and "-" not in name:  # a dash: another scan's name goes on
-                found.setdefault(name, path)
+        for folder in sorted(self.folder.glob(f"analysed/{cohort}/*/{method}")):
+            names = self._listed.get(folder)
+            if names is None:
+                names = self._listed[folder] = sorted(os.listdir(folder))
+            places = range(bisect_left(names, f"{scan}_"), len(names))
+            for file in takewhile(lambda name: name.startswith(f"{scan}_"), (names[n] for n in places)):
+                name, _, kind_ = file.removeprefix(f"{scan}_").partition(".")
+                if (
+                    kind_ in ("nii.gz", "h5", "json") and "-" not in name
+                ):  # a dash: another scan's name goes on
+                    found.setdefault(name, folder / file)
         return found
 
     def title(self, method: str) -> str:
@@ -237,14 +248,20 @@ class StudyFiles:
 
     @cached_property
     def measures(self) -> pd.DataFrame:
-        """measures.tsv; empty with its columns where nothing could be measured."""
+        """measures.tsv without `study` and `scan`; empty with its columns where nothing could be measured.
+
+        Texts are categories: each is kept once, however often it stands in the table.
+        """
         path = self.folder / "measures.tsv"
-        columns = ["cohort", "method", "scan", "subject", "split", "measure", "value"]
-        text = dict.fromkeys(["cohort", "method", "scan", "subject", "split", "measure"], str)
+        columns = ["cohort", "method", "subject", "split", "measure", "value"]
+        text = dict.fromkeys(["cohort", "method", "subject", "split", "measure"], "category")
         if not path.exists():
             return pd.DataFrame(columns=columns)
         try:
-            table = pd.read_csv(path, sep="\t", dtype=text, na_values=["n/a"], keep_default_na=False)
+            table = pd.read_csv(
+                path, sep="\t", dtype=text, na_values=["n/a"], keep_default_na=False,
+                usecols=lambda name: name not in ("study", "scan"),
+            )  # fmt: skip
             table["value"] = pd.to_numeric(table["value"], errors="coerce")
         except (KeyError, ValueError, UnicodeDecodeError) as error:
             raise DataError(

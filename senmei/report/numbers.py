@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from senmei.report.files import Condition, StudyFiles, condition_of, finite, in_order
 
@@ -80,19 +81,34 @@ def measure_facts(files: StudyFiles, measure: str) -> dict[str, str]:
     return facts
 
 
-def by_subject(
-    files: StudyFiles, cohort: str, measure: str
-) -> dict[Condition, dict[str, dict[str, list[float]]]]:
-    """condition -> method -> subject -> finite values of its test scans."""
+def judged(files: StudyFiles, cohort: str, measure: str) -> pd.DataFrame:
+    """Rows of measures.tsv with the finite values of a cohort's test scans, of one measure."""
     table = files.measures
     table = table[(table["cohort"] == cohort) & (table["measure"] == measure)]
     if (table["split"] == "test").any():
         table = table[table["split"] == "test"]
-    table = table[np.isfinite(table["value"].astype(float))]
+    return table[np.isfinite(table["value"].astype(float))]
+
+
+def conditions_judged(files: StudyFiles, cohort: str, measure: str) -> list[Condition]:
+    """The conditions for which `by_subject` has values, in order."""
+    table = judged(files, cohort, measure)
+    names = [name for name in files.conditions if name in table.columns]
+    if not names:
+        return [()] if len(table) else []
+    rows = table[names].drop_duplicates().itertuples(index=False, name=None)
+    return in_order(condition_of(dict(zip(names, row, strict=True)), names) for row in rows)
+
+
+def by_subject(
+    files: StudyFiles, cohort: str, measure: str
+) -> dict[Condition, dict[str, dict[str, list[float]]]]:
+    """condition -> method -> subject -> finite values of its test scans."""
+    table = judged(files, cohort, measure)
     names = [name for name in files.conditions if name in table.columns]
     found: dict[Condition, dict[str, dict[str, list[float]]]] = {}
     columns = ["method", "subject", "value", *names]
-    for values in zip(*(table[name].tolist() for name in columns), strict=True):
+    for values in zip(*(table[name] for name in columns), strict=True):
         row = dict(zip(columns, values, strict=True))
         subjects = found.setdefault(condition_of(row, names), {}).setdefault(str(row["method"]), {})
         subjects.setdefault(str(row["subject"]), []).append(float(row["value"]))
