@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from senmei.core.errors import ConfigError, nearest
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(
             "Cannot read configuration", where=path, why=str(error), fix="correct the YAML"
         ) from error
@@ -47,25 +52,28 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     root : the folder that holds config/. Raises ConfigError with the key path, the reason and the nearest valid key.
     """
     schemas = root / "config" / "schemas"
+    _check_plain(config, "config")
     config = validate(dict(config), load_yaml(schemas / "config.schema.yaml"), "config")
+    head = load_yaml(schemas / "study.schema.yaml")["properties"]
+    head = {"properties": {**{k: head[k] for k in ("use", "enabled")}, "preset": {"type": "string"}}}
+    known = {path.stem: path for path in (root / "config" / "studies").glob("*.yaml")}
     studies = {}
     for name, user in config["studies"].items():
         user = user or {}
+        validate(user, head, f"studies.{name}")
         if user.get("enabled") is False:
             continue
         use = user.get("use", name)
         base: dict[str, Any] = {"use": use}
-        shipped = root / "config" / "studies" / f"{use}.yaml"
         if ":" not in use:
-            if not shipped.exists():
-                known = [p.stem for p in (root / "config" / "studies").glob("*.yaml")]
+            if use not in known:
                 raise ConfigError(
                     f"Unknown study '{use}'",
                     where=f"studies.{name}",
                     why="no such study",
                     fix=nearest(use, known),
                 )
-            definition = load_yaml(shipped)
+            definition = load_yaml(known[use])
             presets = definition.pop("presets", {})
             preset = user.get("preset", config["preset"])
             if preset not in presets:
@@ -80,9 +88,35 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     return {**config, "studies": studies}
 
 
+def _check_plain(value: Any, where: str) -> None:
+    """Refuse what YAML can hold and no setting may be: keys that are no text, dates, NaN, control characters."""
+    why = ""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                why = f"the key {key!r} is no text"
+                raise ConfigError("Invalid key", where=where, why=why[:300], fix="put the key in quotes")
+            _check_plain(part, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_plain(part, f"{where}.{number}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        why = f"{value} is no finite number"
+    elif isinstance(value, str) and _CONTROL.search(value):
+        why = f"{value!r} holds a control character, or is no Unicode text"
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        why = f"{value!r} is a {type(value).__name__}"
+    if why:
+        fix = "settings are text, finite numbers, true or false, lists and keys; put a date in quotes"
+        raise ConfigError("Invalid value", where=where, why=why[:300], fix=fix)
+
+
 def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any]:
     for kind in ("cohorts", "methods", "measures", "analyses"):  # null removes, also what no preset had
-        settings[kind] = {k: v for k, v in (settings.get(kind) or {}).items() if v is not None}
+        table = {} if settings.get(kind) is None else settings[kind]
+        settings[kind] = (
+            {k: v for k, v in table.items() if v is not None} if isinstance(table, Mapping) else table
+        )
     settings = validate(settings, load_yaml(schemas / "study.schema.yaml"), where)
     for name, cohort in settings["cohorts"].items():
         if abs(sum(cohort["split"].values()) - 1) > 1e-6:
@@ -92,9 +126,9 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
                 why=f"its shares sum to {sum(cohort['split'].values()):g}",
                 fix="make the shares of train, validation and test sum to 1; 0 leaves one out",
             )
-    own = schemas / "studies" / f"{settings['use']}.schema.yaml"
-    if own.exists():
-        parts = load_yaml(own)
+    own = {path.name: path for path in (schemas / "studies").glob("*.schema.yaml")}
+    if found := own.get(f"{settings['use']}.schema.yaml"):
+        parts = load_yaml(found)
         settings["degradation"] = validate(
             settings["degradation"], parts["degradation"], f"{where}.degradation"
         )
@@ -131,15 +165,13 @@ def validate(
     value: dict[str, Any], schema: dict[str, Any], where: str, allow: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """`value` with the schema's defaults filled in. Raises ConfigError: key path, what is wrong, nearest valid key."""
-    from jsonschema import Draft202012Validator
-
     schema = copy.deepcopy(schema)
     for key in allow:
         schema.setdefault("properties", {}).setdefault(key, {})
     value = copy.deepcopy(value)
     _defaults(value, schema)
     errors = sorted(
-        Draft202012Validator(schema).iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.path))
+        _validator()(schema).iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.path))
     )
     if not errors:
         return value
@@ -175,6 +207,18 @@ def validate(
             filter(None, [nearest(str(error.instance), map(str, error.validator_value)), described])
         )
     raise ConfigError("Invalid value", where=path, why=error.message[:300], fix=fix)
+
+
+@cache
+def _validator() -> Any:
+    """JSON Schema, but a pattern has to match the whole text: `$` alone would let a line break pass at its end."""
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(_: Any, wanted: str, text: Any, __: Any) -> Iterator[Any]:
+        if isinstance(text, str) and not re.fullmatch(wanted, text):
+            yield ValidationError(f"{text!r} does not match {wanted!r}")
+
+    return validators.extend(Draft202012Validator, {"pattern": pattern})
 
 
 def _defaults(value: Any, schema: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from senmei.io.atomic import write_text
 from senmei.io.bids import list_bids
 from senmei.io.deidentify import clean_sidecar, clean_text, secret_key, subject_label
 from senmei.io.dicom import Series, defect, list_dicom
-from senmei.io.names import stem
+from senmei.io.names import safe_label, stem
 from senmei.io.nifti import read_header, read_volume, write_volume
 from senmei.io.tables import Row, write_tsv
 
@@ -133,6 +133,11 @@ def ingest_dicom(
     an end. `out` is replaced as a whole, and only when something was taken.
     Raises DataError if nothing was, ConfigError for a bad expression, EngineError without dcm2niix.
     """
+    if safe_label(suffix) != suffix:  # it becomes part of file names
+        fix = "use letters and digits only, such as T1w"
+        raise ConfigError(
+            "Cannot name the images", where=f"suffix: {suffix!r}", why="it is no BIDS suffix", fix=fix
+        )
     try:
         pattern = re.compile(series or "", re.IGNORECASE)
     except re.error as error:
@@ -155,7 +160,9 @@ def ingest_dicom(
         dataset.mkdir()
         for number, item in enumerate(listing.series):
             subject, session = subject_label(item.identity, key), sessions[item.study]
-            run = str(item.number) if several[item.identity, item.study] > 1 else None
+            run: str | None = None
+            if several[item.identity, item.study] > 1:
+                run = safe_label(str(item.number))
             row = {
                 "subject": subject,
                 "session": session,

@@ -16,10 +16,11 @@ from typing import Any
 from senmei.core.errors import DataError, nearest
 from senmei.io.names import safe_label
 from senmei.io.table_schemas import near_misses, nearly
-from senmei.io.tables import Row, read_tsv
+from senmei.io.tables import Row, format_value, read_tsv
 
-_IMAGE = re.compile(r"(?P<entities>.+)_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
+_IMAGE = re.compile(r"(?P<entities>.+)_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?", re.DOTALL)
 _KEY = re.compile(r"[a-z]{2,16}")
+_UNTABLED = "holds a line break, a tab or bytes that are no UTF-8"
 _DEPTH = 3  # subject / session / datatype
 _OWN = {"scan", "subject", "session", "path", "repeat", "frame", "split", "shard", "image", "sub", "ses"}
 
@@ -98,7 +99,15 @@ def _root(path: str | os.PathLike[str]) -> Path:
         beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
         fix = f"give the dataset's top folder; {nearest(root.name, beside)}" if beside else "check the path"
         raise DataError("Cannot list a BIDS dataset", where=root, why=why, fix=fix)
+    if not _tabular(str(root)):
+        fix = "give the dataset by another path"
+        raise DataError("Cannot list a BIDS dataset", where=repr(root), why=f"its path {_UNTABLED}", fix=fix)
     return root
+
+
+def _tabular(path: str) -> bool:
+    """Whether a path comes back from a table as it was."""
+    return format_value(path) == path
 
 
 def _participants(root: Path, found: _Found) -> dict[str, Row]:
@@ -198,6 +207,8 @@ def _look(
                 continue
             if not entry.is_file():
                 found.fail(subject, f"'{entry.name}' is not a file")
+            elif not _tabular(entry.path):
+                found.fail(subject, f"the path of {entry.name!r} {_UNTABLED}; rename it")
             elif len(given) != len(pairs) or not all(_KEY.fullmatch(key) for key in given):
                 found.fail(
                     subject, f"'{entry.name}' is not a BIDS name: parts must be key-value, each key once"

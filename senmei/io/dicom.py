@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from senmei.core.errors import DataError
 from senmei.io.deidentify import IDENTIFYING, clean_text, tokens
+from senmei.io.nifti import MAX_VOXELS
 
 _TAGS = [
     *IDENTIFYING,
@@ -25,6 +27,11 @@ _TAGS = [
     ImagePositionPatient ImageOrientationPatient PixelSpacing ImagesInAcquisition NumberOfTemporalPositions
     """.split(),
 ]
+_SUFFIXES = frozenset(
+    ".txt .csv .tsv .json .xml .html .pdf .jpg .jpeg .png .zip .gz .nii .mat .log .md".split()
+)
+_FAR_MM = 1e6
+_MODALITY = re.compile(r"[A-Z0-9]{2,16}")
 
 
 @dataclass
@@ -90,7 +97,7 @@ def list_dicom(folder: str | os.PathLike[str]) -> Listing:
                 study=str(header["StudyInstanceUID"] or uid),
                 when=f"{header['StudyDate'] or ''}{header['StudyTime'] or ''}",
                 number=int(header["SeriesNumber"] or 0),
-                modality=str(header["Modality"] or "?"),
+                modality=_modality(header),
                 description=str(header["SeriesDescription"] or header["ProtocolName"] or ""),
             )
         found = series[uid]
@@ -116,6 +123,13 @@ def _unheard() -> Iterator[None]:
             yield
     finally:
         logger.disabled = before
+
+
+def _modality(header: Mapping[str, Any]) -> str:
+    """The modality; '?' where the tag is empty, holds no such code, or one that names the patient."""
+    code = str(header["Modality"] or "")
+    named = code.lower() in tokens(_flat(header[key]) for key in IDENTIFYING)
+    return code if _MODALITY.fullmatch(code) and not named else "?"
 
 
 def _flat(value: Any) -> str:
@@ -144,14 +158,23 @@ def _header(path: Path, others: Counter[str]) -> dict[str, Any] | None:
     from pydicom.errors import InvalidDicomError
 
     try:
+        meta = pydicom.filereader.read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") == pydicom.uid.DeflatedExplicitVRLittleEndian:
+            others["deflated DICOM: save it uncompressed"] += 1  # pydicom would inflate all of it, a bomb too
+            return None
         with open(path, "rb") as file:
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
             left = path.stat().st_size - file.tell()  # where it stopped, the pixels begin
         header: dict[str, Any] = {tag: _plain(dataset.get(tag)) for tag in _TAGS}
         syntax = dataset.file_meta.get("TransferSyntaxUID")
-        packed = bool(syntax is not None and (syntax.is_compressed or syntax.is_deflated))
+        packed = bool(syntax is not None and syntax.is_compressed)
     except InvalidDicomError:
-        others[f"not DICOM ({path.suffix[:8].lower() or 'no suffix'})"] += 1
+        suffix = (
+            path.suffix.lower()
+        )  # of a file named by scanner or patient it may be part of a UID or a name
+        others[
+            f"not DICOM ({suffix if suffix in _SUFFIXES else 'another suffix' if suffix else 'no suffix'})"
+        ] += 1
         return None
     except Exception:  # a damaged file can raise anything from within the parser; it is a count, not a crash
         others["damaged DICOM"] += 1
@@ -164,7 +187,7 @@ def _header(path: Path, others: Counter[str]) -> dict[str, Any] | None:
             header[name] = int(header[name] or 1)
         for name in ("SeriesNumber", "InstanceNumber", "ImagesInAcquisition", "NumberOfTemporalPositions"):
             header[name] = None if header[name] in (None, "") else int(header[name])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         others["damaged DICOM"] += 1
         return None
     pixels = header["Rows"] * header["Columns"] * header["NumberOfFrames"] * header["SamplesPerPixel"]
@@ -186,6 +209,8 @@ def defect(series: Series) -> str | None:
     headers = series.headers
     if short := sum(h["short"] for h in headers):
         return f"{short} of {len(headers)} files are truncated: shorter than their pixels"
+    if series.voxels > MAX_VOXELS:
+        return f"its headers claim {series.voxels} voxels; the limit is {MAX_VOXELS}"
     if len(sizes := {(h["Rows"], h["Columns"]) for h in headers}) > 1:
         return f"images of different sizes: {', '.join(f'{r} x {c}' for r, c in sorted(sizes))}"
     if any(h["NumberOfFrames"] > 1 for h in headers):
@@ -200,8 +225,8 @@ def _slice_defect(headers: list[dict[str, Any]]) -> str | None:
         places = np.array([h["ImagePositionPatient"] for h in headers], float).reshape(-1, 3)
     except (TypeError, ValueError):
         return "images without a position or orientation"
-    if not (np.isfinite(axes).all() and np.isfinite(places).all()):
-        return "positions that are not numbers"
+    if not (np.isfinite(axes).all() and np.isfinite(places).all() and np.abs(places).max() < _FAR_MM):
+        return "positions that are not numbers, or not in a scanner"
     if np.abs(axes - axes[0]).max() > 1e-2:
         return "slices that are not parallel (a localiser?)"
     along = np.round(places @ np.cross(axes[0, 0], axes[0, 1]), 2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from senmei.core.errors import SenmeiError
+from senmei.core.errors import DataError, SenmeiError
 from senmei.core.example import Example
 from senmei.core.seeds import short_hash
 from senmei.io.atomic import sha256, write_text
@@ -18,6 +19,8 @@ from senmei.io.roles import load_role, save_role
 from senmei.io.tables import Row, read_tsv, write_tsv
 
 COLUMNS = ("scan", "subject", "split", "role", "status", "path", "sha256", "key", "error")
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,230}")  # the file system's 255, less a role and extensions
 
 
 class Blocked(Exception):
@@ -114,6 +117,9 @@ def each_scan(
     for n, scan in enumerate(scans, start=1):
         base = {name: scan.get(name) for name in ("scan", "subject", "split")}
         try:
+            if not _NAME.fullmatch(str(scan["scan"])):  # it becomes a file's name
+                why = f"{scan['scan']!r} is not made of letters, digits, - and _"
+                raise DataError("Cannot name a scan", where=manifest, why=why, fix="list its cohort again")
             wanted = key(scan)
             sidecar = folder / f"{scan['scan']}.json"
             record = _up_to_date(sidecar, wanted, folder)
