@@ -25,8 +25,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Callable[..., Project]:
+def clone(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Iterator[Callable[..., Project]]:
     """clone(configuration): a project of tracked files whose config/config.yaml is the one given."""
+    projects: list[Project] = []
 
     def make(configuration: str) -> Project:
         folder = tmp_path_factory.mktemp("clone")
@@ -39,6 +40,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> Callabl
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, place, follow_symlinks=False)
         (folder / "config" / "config.yaml").write_text(configuration, encoding="utf-8")
-        return Project(folder, cluster)
+        projects.append(Project(folder, cluster))
+        return projects[-1]
 
-    return make
+    yield make
+    for project in projects:
+        if project.running is not None and project.running.poll() is None:  # a test that was broken off
+            project.running.kill()
