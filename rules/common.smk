@@ -55,6 +55,24 @@ def worker_threads(wildcards):
     return config["threads"]
 
 
+def training_processes(wildcards):
+    """Processes that may fit a method: those that the configuration grants, at most one a sample of its batch."""
+    if not plan[wildcards.study].constants(wildcards.method).get("together", False):
+        return 1
+    options = plan[wildcards.study].method(wildcards.method)
+    return min(config["processes"], options.get("batch", config["processes"]))
+
+
+def training_threads(wildcards):
+    """Cores of a training job: those of each of its processes."""
+    return config["threads"] * training_processes(wildcards)
+
+
+def training_gpus(wildcards):
+    """One GPU a process, where `worker_gpu` asks for one."""
+    return worker_gpu(wildcards) * training_processes(wildcards)
+
+
 def worker_gpu(wildcards):
     """One GPU for what can use it, where `device` allows and there is one to be had."""
     place = plan[wildcards.study].constants(wildcards.method)
@@ -65,6 +83,11 @@ def worker_gpu(wildcards):
 def megabytes(base):
     """Memory that grows with each attempt."""
     return lambda wildcards, attempt: base * attempt
+
+
+def training_megabytes(wildcards, attempt):
+    """Memory of a training job: each process holds the scans."""
+    return LEARNED_MB * attempt * training_processes(wildcards)
 
 
 def minutes(base):

@@ -24,11 +24,11 @@ rule train:
         rows=training_rows,
         seed=study_seed,
         method=lambda wildcards: frozen(plan[wildcards.study].method(wildcards.method)),
-    threads: worker_threads
+    threads: training_threads
     resources:
-        mem_mb=megabytes(LEARNED_MB),
+        mem_mb=training_megabytes,
         runtime=minutes(240),
-        gpu=worker_gpu,
+        gpu=training_gpus,
     conda:
         "../envs/torch.yaml"
     script:

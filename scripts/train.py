@@ -16,4 +16,6 @@ with job(snakemake) as j:  # noqa: F821
         threads=j.threads,
         log=j.log,
         stop=j.told_to_stop(),
+        processes=j.config["processes"],
+        used=j.used,
     )

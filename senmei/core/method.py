@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from senmei.core.example import Example
+from senmei.core.team import Team
 
 
 @dataclass
@@ -20,6 +21,7 @@ class FitContext:
     checkpoint : file for resuming, kept beside the weights until they are final (None: do not checkpoint).
     log : progress, a line at a time. history : rows for history.tsv.
     stop : asked now and then; once it is true, save a checkpoint and raise `Interrupted`.
+    team : the processes that fit together, for methods that say `together`; their `threads` are those of one process.
     """
 
     seed: int = 0
@@ -29,6 +31,7 @@ class FitContext:
     log: Callable[[str], None] = print
     history: list[dict[str, Any]] = field(default_factory=list)
     stop: Callable[[], bool] = lambda: False
+    team: Team = field(default_factory=Team)
 
 
 class Method:
@@ -39,6 +42,8 @@ class Method:
     inputs : roles that `apply` needs.
     family : 'none', 'classical' or 'learned'; the report compares the learned with the best tuned classical.
     oracle : tuned on the truth that it is judged by, as no user could: shown, marked, and never a baseline.
+    together : several processes may fit it: `fit` takes from `context.team` its share of the samples of a step, which
+        are `self.batch`. See `senmei.training.parallel`.
     sentence : what the methods paragraph says of it; may use {settings[...]} and {card[...]}.
     references : for the same paragraph.
     """
@@ -49,6 +54,7 @@ class Method:
     needs: ClassVar[tuple[str, ...]] = ()
     tunes_on: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[tuple[str, ...]] = ("input",)
+    together: ClassVar[bool] = False
     sentence: ClassVar[str] = ""
     references: ClassVar[tuple[str, ...]] = ()
 
@@ -64,6 +70,10 @@ class Method:
     def apply(self, example: Example) -> Any:
         """The restored Volume (on `output_grid(example)`), or a prediction (dict)."""
         raise NotImplementedError(type(self).__name__)
+
+    def arithmetic(self, device: str) -> str:
+        """The precision that networks compute in on a device, for the record; '' for what has no choice."""
+        return ""
 
     def output_grid(self, example: Example) -> tuple[tuple[int, ...], np.ndarray]:
         """(shape, affine) of what `apply` returns: by default the input's own."""

@@ -117,7 +117,7 @@ class GAN3D(UNet3D):
         alone = round(self.warmup * self.steps)
 
         def update(t: int) -> dict[str, float]:
-            data = source.batch(t, context.device)
+            data = source.batch(t, context.device, context.team)
             with mixed_precision(self.precision, context.device):
                 restored = generator.network(data.noisy, data.level).float()
             content = content_of(restored, data.clean)

@@ -17,7 +17,7 @@ from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.volume import Volume
 from senmei.methods.restoration_network import seeded
 from senmei.methods.tuned import one_volume, positive
-from senmei.training.loop import Player, Schedule, mixed_precision
+from senmei.training.loop import Player, Schedule, mixed_precision, precision_used
 from senmei.training.loop import train as train_loop
 from senmei.training.pairs import (
     PairBatch,
@@ -60,6 +60,7 @@ class PairNetwork(Method):
     """
 
     family: ClassVar[str] = "learned"
+    together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("noisy", "repeat")
     tunes_on: ClassVar[tuple[str, ...]] = ("noisy", "repeat")
     settings: ClassVar[tuple[str, ...]] = (
@@ -146,6 +147,10 @@ class PairNetwork(Method):
         weights = weights / spread(torch.from_numpy(image)[None, None])[0, 0].numpy() ** 2
         return weights / weights.sum()
 
+    def arithmetic(self, device: str) -> str:
+        """As `precision` says."""
+        return precision_used(self.precision, device)
+
     # Fitting
 
     def fit(
@@ -170,7 +175,8 @@ class PairNetwork(Method):
         )
 
         def update(t: int) -> dict[str, float]:
-            loss = self.loss(player.network, source.batch(t, context.device), context.device)
+            data = source.batch(t, context.device, context.team)
+            loss = self.loss(player.network, data, context.device)
             player.descend(loss)
             return {"loss": float(loss.detach())}
 

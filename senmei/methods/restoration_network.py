@@ -20,7 +20,7 @@ from senmei.core.volume import Volume
 from senmei.methods.tuned import one_volume, positive
 from senmei.physics.intensity import white_matter_level
 from senmei.physics.noise_level import estimate_sigma, estimate_sigma_map
-from senmei.training.loop import Player, Schedule, mixed_precision, train
+from senmei.training.loop import Player, Schedule, mixed_precision, precision_used, train
 from senmei.training.losses import find_loss
 from senmei.training.patches import PatchSource, Sampling
 from senmei.training.tiles import apply_tiled
@@ -48,6 +48,7 @@ class RestorationNetwork(Method):
     """
 
     family: ClassVar[str] = "learned"
+    together: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("reference",)
     tunes_on: ClassVar[tuple[str, ...]] = ("input", "reference")
 
@@ -126,6 +127,10 @@ class RestorationNetwork(Method):
         """Lattice of the network, voxels."""
         raise NotImplementedError(type(self).__name__)
 
+    def arithmetic(self, device: str) -> str:
+        """As `precision` says."""
+        return precision_used(self.precision, device)
+
     def identity(self) -> dict[str, Any]:
         """Everything that changes the weights, for the checkpoint's key."""
         keys = ("channels", "depth", "steps", "batch", "patch", "learning_rate", "loss", "noise", "uneven", "looks",
@@ -147,7 +152,7 @@ class RestorationNetwork(Method):
         player = Player(self.fresh(context), schedule)
 
         def update(t: int) -> dict[str, float]:
-            data = source.batch(t, context.device)
+            data = source.batch(t, context.device, context.team)
             with mixed_precision(self.precision, context.device):
                 restored = player.network(data.noisy, data.level)
             loss = loss_of(restored.float(), data.clean)

@@ -67,10 +67,12 @@ class WIN5RB(PairNetwork):
     """WIN5-RB on transaxial slices, trained on noisy pairs (see `WIN`, and `PairNetwork` for the other settings).
 
     channels, kernel, layers : of the network; as published 128, 7, 5. context : slices that it sees, 1 (as
-    published), 3 or 5. batch, patch : slices a step and their edge, voxels.
+    published), 3 or 5. batch, patch : slices a step and their edge, voxels. One process trains it, however many may:
+    batch normalisation takes its statistics from the whole batch, which no process would see.
     """
 
     title: ClassVar[str] = "WIN5-RB"
+    together: ClassVar[bool] = False
     sentence: ClassVar[str] = (
         "WIN5-RB ({settings[layers]} layers of {settings[channels]} filters, {settings[kernel]} x "
         "{settings[kernel]}, batch normalisation, {card[parameters]} weights) predicted the noise of each transaxial "

@@ -17,6 +17,7 @@ from torch import nn
 from senmei.core.errors import ConfigError, nearest
 from senmei.core.interruption import Interrupted
 from senmei.core.method import FitContext
+from senmei.core.team import Team
 from senmei.io.atomic import atomic_path
 from senmei.training.muon import Muon
 
@@ -59,7 +60,7 @@ class Player:
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule, rate: float = 1.0) -> None:
-        self.network, self.clip = network, schedule.clip
+        self.network, self.clip, self.team = network, schedule.clip, Team()
         inner = [p for p in network.parameters() if p.ndim > 2 and min(p.shape[:2]) >= _INNER]
         known = {id(p) for p in inner}
         outer = [p for p in network.parameters() if id(p) not in known]
@@ -79,6 +80,7 @@ class Player:
         for optimiser, _ in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average(self.network)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
         if torch.isfinite(norm):
             for optimiser, _ in self.optimisers:
@@ -116,7 +118,11 @@ def train(
     stop_after : leave after this many steps of this call, checkpoint written (what a kill would do).
     Adds rows {step, loss..., learning_rate, val_psnr} to `context.history`. Raises Interrupted when `context.stop()`
     turns true before the last step, the checkpoint written.
+    With a team in the context every process makes every step; rank 0 alone validates, logs and saves.
     """
+    team = context.team
+    for player in players.values():
+        player.team = team
     main = next(iter(players.values()))
     average = copy.deepcopy(main.network).requires_grad_(False)
     best: dict[str, Any] = {"val_psnr": -math.inf, "weights": None}
@@ -130,11 +136,14 @@ def train(
         losses.total, losses.count = dict(saved["losses"]), int(saved["losses_count"])
         context.history[:] = saved["history"]
         context.log(f"resuming after step {first} of {schedule.steps}")
+    team.agree("the step to start after", first)
     every = max(1, schedule.steps // max(1, schedule.validations))
     told = written = time.monotonic()
     begun = time.monotonic()
 
     def save(step: int) -> None:
+        if team.rank > 0:
+            return
         _write(
             context,
             {
@@ -154,12 +163,14 @@ def train(
         for player in players.values():
             player.set_rate(rate)
             player.network.train()
-        losses.add(update(t))
+        team.begin()
+        losses.add(team.losses(update(t)))
         _follow(average, main.network, min(schedule.average, (1 + t) / (10 + t)))
         done = t + 1
         if done % every == 0 or done == schedule.steps:
             row: dict[str, Any] = {"step": done, **losses.take(), "learning_rate": rate}
-            if validate is not None:
+            team.agree(f"the sum of the weights after step {done}", _total(main.network, team))
+            if validate is not None and team.rank == 0:
                 row["val_psnr"] = validate(average)
                 if row["val_psnr"] >= best["val_psnr"]:
                     weights = {k: v.detach().clone() for k, v in average.state_dict().items()}
@@ -178,7 +189,7 @@ def train(
         if stop_after is not None and done - first >= stop_after:
             save(done)
             return average
-        if done < schedule.steps and context.stop():
+        if done < schedule.steps and team.any(context.stop()):
             save(done)
             raise Interrupted(
                 f"Training left after step {done} of {schedule.steps}",
@@ -196,6 +207,13 @@ def train(
 
 def mixed_precision(precision: str, device: str) -> AbstractContextManager:
     """The autocast context of a precision: bf16, float32, or what the processor is good at ('auto')."""
+    if precision_used(precision, device) == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def precision_used(precision: str, device: str) -> str:
+    """What a precision means on a device: 'bf16' or 'float32'."""
     if precision not in PRECISIONS:
         raise ConfigError(
             f"Unknown precision '{precision}'",
@@ -203,10 +221,9 @@ def mixed_precision(precision: str, device: str) -> AbstractContextManager:
             why="it names no arithmetic",
             fix=nearest(precision, PRECISIONS),
         )
-    kind = torch.device(device).type
-    if precision == "float32" or (precision == "auto" and not _fast_bf16(kind)):
-        return nullcontext()
-    return torch.autocast(kind, torch.bfloat16)
+    if precision == "auto":
+        return "bf16" if _fast_bf16(torch.device(device).type) else "float32"
+    return precision
 
 
 def _fast_bf16(kind: str) -> bool:
@@ -238,6 +255,12 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     pairs: Iterable = zip(average.parameters(), network.parameters(), strict=True)
     for mean, value in pairs:
         mean.lerp_(value.to(mean.dtype), 1 - decay)
+
+
+def _total(network: nn.Module, team: Team) -> float:
+    if team.size == 1:
+        return 0.0
+    return float(sum(p.detach().double().sum() for p in network.parameters()))
 
 
 def _write(context: FitContext, state: Mapping[str, Any]) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from scipy import fft, ndimage
 
+from senmei.core.team import Team
+
 _BLOCK = 2  # voxels: places are looked for in means of 2^3 voxels
 # The shell that is looked for, mm: its radius, softness, and surroundings
 _WALL, _WIDTH, _OUTER = 30.0, 12.0, 58.0
@@ -111,9 +113,10 @@ class PairSource:
                 digest.update(np.ascontiguousarray(image.data).tobytes())
         return digest.hexdigest()
 
-    def batch(self, t: int, device: str = "cpu") -> PairBatch:
-        """Batch number t."""
-        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in range(self.sampling.batch)]
+    def batch(self, t: int, device: str = "cpu", team: Team | None = None) -> PairBatch:
+        """Batch number t; of it, this process's samples where there is a team."""
+        mine = range(self.sampling.batch) if team is None else team.mine(self.sampling.batch)
+        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in mine]
         noisy, level, target = zip(*rows, strict=True)
         one, two = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in (noisy, target))
         levels = torch.tensor(level, dtype=torch.float32, device=device).view(-1, 1, 1, 1, 1)

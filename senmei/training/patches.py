@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from senmei.core.team import Team
 from senmei.physics.fields import correlated_noise, smooth_field
 
 _TRIES = 8  # places looked at before a patch may show nothing
@@ -159,9 +160,10 @@ class PatchSource:
             digest.update(np.ascontiguousarray(volume).tobytes())
         return digest.hexdigest()
 
-    def batch(self, t: int, device: str = "cpu") -> Batch:
-        """Batch number t."""
-        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in range(self.sampling.batch)]
+    def batch(self, t: int, device: str = "cpu", team: Team | None = None) -> Batch:
+        """Batch number t; of it, this process's samples where there is a team."""
+        mine = range(self.sampling.batch) if team is None else team.mine(self.sampling.batch)
+        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in mine]
         parts = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in zip(*rows, strict=True))
         return Batch(*parts)
 
