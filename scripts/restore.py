@@ -14,4 +14,5 @@ with job(snakemake) as j:  # noqa: F821
         device=j.device(),
         strict=j.params.strict,
         log=j.log,
+        used=j.used,
     )

@@ -109,7 +109,8 @@ def train_method(
 
     outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
     stop : see FitContext. threads : cores granted, to all processes together. processes : so many may share the work,
-    see `usable_processes`. used : takes the number of them and the precision, for the record. Raises DataError when a needed split has no usable example left.
+    see `usable_processes`. used : takes the number of them and the precision, for the record.
+    Raises DataError when a needed split has no usable example left.
     """
     from safetensors.numpy import save_file
 
