@@ -23,6 +23,7 @@ rule restore:
             "restore", plan[wildcards.study].method_module(wildcards.method)
         ),
         rows=shard_rows,
+        use=lambda wildcards: plan[wildcards.study].method(wildcards.method)["use"],
         strict=strict,
     threads: worker_threads
     resources:

@@ -14,5 +14,6 @@ with job(snakemake) as j:  # noqa: F821
         device=j.device(),
         strict=j.params.strict,
         log=j.log,
+        use=j.params.use,
         used=j.used,
     )

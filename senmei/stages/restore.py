@@ -23,13 +23,14 @@ def restore_shard(
     device: str,
     strict: bool,
     log: Callable[[str], None],
+    use: str | None = None,
     used: dict[str, Any] | None = None,
 ) -> None:
     """Write the restored volumes of a shard and their manifest. The `input` method names the prepared file itself.
 
-    used : takes the precision, for the record.
+    use : the method that the configuration names, see `load_method`. used : takes the precision, for the record.
     """
-    method, facts = load_method(weights, card, device)
+    method, facts = load_method(weights, card, device, use)
     record(method, device, log, used)
     manifests = [Manifest(path) for path in prepared]
 
@@ -41,6 +42,7 @@ def restore_shard(
         if method.family == "none" and method.inputs == ("input",):  # nothing restored: no copy either
             source = next(m for m in manifests if "input" in m.roles(row["scan"]))
             entry = source.roles(row["scan"])["input"]
+            source.load(entry)  # refused here if damaged, naming the manifest that can mend it
             return Made(files={"restored": (source.file(entry), entry["sha256"])})
         return Made(roles={"restored": method.apply(example)})
 

@@ -14,15 +14,22 @@ import senmei
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext, Method
-from senmei.io.atomic import atomic_path, sha256, write_text
+from senmei.io.atomic import sha256, write_bytes, write_text
 from senmei.io.tables import write_tsv
 from senmei.methods import METHODS
-from senmei.stages.shards import Blocked, Manifest, example_of
+from senmei.stages.shards import Blocked, Manifest, check_of, example_of
 
 
 def make_method(use: str, options: Mapping[str, Any], name: str) -> Method:
     """A configured method. Raises ConfigError naming the instance for settings it does not take."""
     cls = METHODS.get(use)
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise ConfigError(
+            f"'{use}' is no method",
+            where=f"methods.{name}",
+            why="it is not a class that inherits from senmei.core.method.Method",
+            fix="see docs/how-to/add-a-method.md",
+        )
     try:
         return cls(**options)
     except TypeError as error:
@@ -112,7 +119,7 @@ def train_method(
     see `usable_processes`. used : takes the number of them and the precision, for the record.
     Raises DataError when a needed split has no usable example left.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     use = spec["use"]
     options = {k: v for k, v in spec.items() if k != "use"}
@@ -143,8 +150,7 @@ def train_method(
     else:
         weights = fit_method(name, spec, manifests, context)
     weights = weights or {"nothing_to_fit": np.zeros(1, np.float32)}
-    with atomic_path(weights_path) as temporary:
-        save_file(weights, str(temporary))
+    write_bytes(weights_path, save(weights))
     write_tsv(outputs["history"], context.history, ("step",))
     counts = {
         cohort: {
@@ -175,7 +181,9 @@ def train_method(
         "stopped": None,
     }
     card["sentence"] = method.sentence.format(settings=_Settings(method, options), card=card)
-    write_text(outputs["card"], json.dumps(card, indent=1, sort_keys=True, default=str) + "\n")
+    card = json.loads(json.dumps(card, default=str))
+    card["check"] = check_of(card)
+    write_text(outputs["card"], json.dumps(card, indent=1, sort_keys=True) + "\n")
     checkpoint.unlink(missing_ok=True)
 
 
@@ -210,18 +218,61 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def load_method(weights: Path | str, card: Path | str, device: str) -> tuple[Method, dict[str, Any]]:
-    """A fitted method and its card. Weights whose hash is not the card's are refused (DataError), never used."""
+def _again(path: Path | str) -> str:
+    return f"train again: with your usual options, `snakemake ... -f {path}`; then run again"
+
+
+def load_method(
+    weights: Path | str, card: Path | str, device: str, use: str | None = None
+) -> tuple[Method, dict[str, Any]]:
+    """A fitted method and its card. Weights whose hash is not the card's are refused (DataError), never used.
+
+    use : the method that the configuration names; a card that names another is refused before anything of it is
+    imported, since a card may come from elsewhere and `use` may be a place in any module.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    facts = json.loads(Path(card).read_text(encoding="utf-8"))
-    if sha256(Path(weights)) != facts["weights_sha256"]:
+    try:
+        facts = json.loads(Path(card).read_text(encoding="utf-8"))
+        named, expected = facts["use"], facts["weights_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "Cannot read the card of a method",
+            where=card,
+            why=f"{type(error).__name__}: {error}",
+            fix=_again(weights),
+        ) from error
+    if use is not None and named != use:
+        raise DataError(
+            "Card belongs to another method",
+            where=card,
+            why=f"it names '{named}'; '{use}' is configured",
+            fix=_again(weights),
+        )
+    if facts.get("check") != check_of(facts):
+        raise DataError(
+            "Card of a method was changed",
+            where=card,
+            why="its content is not what the training job wrote",
+            fix=_again(card),
+        )
+    if sha256(Path(weights)) != expected:
         raise DataError(
             "Weights do not belong to their card",
             where=weights,
             why="the file's SHA-256 differs from the one the training job recorded",
-            fix=f"delete {Path(weights).parent} and train again",
+            fix=_again(weights),
         )
-    method = make_method(facts["use"], facts["settings"], facts["method"])
-    method.load(load_file(str(weights)), device)
+    method = make_method(named, facts["settings"], facts["method"])
+    try:
+        arrays = load_file(str(weights))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DataError(
+            "Cannot read weights",
+            where=weights,
+            why=f"it is no safetensors file ({error}); nothing else is ever loaded",
+            fix=_again(weights),
+        ) from error
+    method.load(arrays, device)
     return method, facts
