@@ -81,7 +81,7 @@ rule report_run:
         code=fingerprint("senmei.report.cohort"),
         templates=templates_hash(),
         studies=list(plan.studies),
-        config=frozen(config),
+        config=lambda wildcards: frozen(config),
     threads: 1
     resources:
         mem_mb=megabytes(1000),

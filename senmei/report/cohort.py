@@ -100,7 +100,7 @@ def _printed(config: Any) -> str:
 
     def clean(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(key): clean(item) for key, item in value.items()}
+            return {str(key): "…" if key == "path" else clean(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [clean(item) for item in value]
         return without_folders(value) if isinstance(value, str) else value
