@@ -20,7 +20,7 @@ from senmei.io.tables import Row, read_tsv, write_tsv
 
 COLUMNS = ("scan", "subject", "split", "role", "status", "path", "sha256", "key", "error")
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,230}")  # the file system's 255, less a role and extensions
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,229}")  # the file system's 255, less a role and extensions
 
 
 class Blocked(Exception):
