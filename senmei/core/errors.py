@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -34,6 +35,36 @@ def _rebuild(cls: type[SenmeiError], what: str, where: str, why: str, fix: str) 
 
 class DataError(SenmeiError):
     """A file or table that cannot be used as it is."""
+
+
+class StorageError(DataError):
+    """A file that cannot be written: about the disk, so no scan is to blame and none is marked as failed for it."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def storage_error(error: BaseException, where: object) -> StorageError | None:
+    """What went wrong while writing `where`, if it is the disk: it is full, or closed to us."""
+    if isinstance(error, StorageError):
+        return error
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL:
+        why = f"the disk is full ({error.strerror}); nothing was left behind"  # type: ignore[attr-defined]
+        fix = "free some space, or choose another output folder; then run the same command again"
+    elif number in _CLOSED:
+        why = f"its folder cannot be written to ({error.strerror})"  # type: ignore[attr-defined]
+        fix = "make the folder writable, or choose another output folder; then run the same command again"
+    else:
+        return None
+    return StorageError("Cannot write a file", where=where, why=why, fix=fix)
+
+
+def of_the_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk is full or read-only, whatever was being done: nobody can go on."""
+    disk = (*_FULL, errno.EROFS)
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in disk)
 
 
 class ConfigError(SenmeiError):

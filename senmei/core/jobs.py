@@ -9,12 +9,12 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from senmei.core.errors import SenmeiError
+from senmei.core.errors import SenmeiError, StorageError, of_the_disk, storage_error
 from senmei.core.interruption import Interrupted, Interruption, requeue
 from senmei.core.running import sole_writer
 
@@ -68,16 +68,12 @@ def job(snakemake: Any) -> Iterator[Job]:
     `<log>.lock` is held while the body runs: a job left behind by a killed Snakemake is not run against.
     """
     log = Path(str(snakemake.log[0]))
-    log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
     _limit_threads(int(snakemake.threads))
     this = Job(snakemake)
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
-        with this._stack, sole_writer(log.with_name(log.name + ".lock")):
+        with _writable(log):
+            _open_log(log)
+        with this._stack, _volatile(log, this), _locked(log):
             yield this
     except Interrupted as error:
         back = this.interruption.near_limit and requeue()
@@ -88,18 +84,66 @@ def job(snakemake: Any) -> Iterator[Job]:
         logging.getLogger("senmei").exception("failed")
         print(f"\n{error}\n  log:   {log}\n", file=sys.stderr, flush=True)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
         logging.getLogger("senmei").exception("failed")
-        raise
-    finally:
-        volatile = {
+        if not of_the_disk(error):
+            raise
+        where = getattr(error, "filename", None) or log
+        print(f"\n{storage_error(error, where)}\n  log:   {log}\n", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _open_log(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log that cannot grow must not bury the error that says why
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """Errors of the disk become StorageError, naming `path`."""
+    try:
+        yield
+    except OSError as error:
+        told = storage_error(error, path)
+        raise (told or error) from error
+
+
+@contextmanager
+def _locked(log: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        with _writable(log):
+            stack.enter_context(sole_writer(log.with_name(log.name + ".lock")))
+        yield
+
+
+@contextmanager
+def _volatile(log: Path, this: Job) -> Iterator[None]:
+    """Beside the log: when, where and for how long the body ran. What the body raises matters more than this file."""
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+
+    def write() -> None:
+        facts = {
             "started": started,
             "seconds": round(time.monotonic() - clock, 2),
             "host": platform.node(),
             "threads": this.threads,
             **this.used,
         }
-        log.with_name(log.name + ".json").write_text(json.dumps(volatile, indent=1) + "\n", encoding="utf-8")
+        with _writable(log):
+            path = log.with_name(log.name + ".json")
+            path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    try:
+        yield
+    except BaseException:
+        with suppress(StorageError):
+            write()
+        raise
+    write()
 
 
 def _limit_threads(threads: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -10,10 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from senmei.core.errors import DataError
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+from senmei.core.errors import DataError, of_the_disk, storage_error
 
 
 def _fsync(path: Path) -> None:
@@ -38,8 +34,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The sibling is hidden and keeps the suffixes of `path`, for programs that choose the format by the name.
     Its name follows from `path`, so that what a killed process left is written over by the next, not left to gather.
     Parent folders are made. A file that stood at `path` stays as it was until the rename.
-    Raises DataError if the disk is full, the folder cannot be written to or the block wrote nothing; other errors
-    pass through.
+    Raises StorageError if the disk is full or the folder cannot be written to, DataError if the block wrote nothing;
+    other errors pass through.
     """
     final = Path(path)
     # Short, so that a long name does not grow beyond the file system's 255 bytes.
@@ -60,21 +56,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
         _fsync(final.parent)
     except OSError as error:
-        full = error.errno in _FULL
         place = Path(error.filename) if isinstance(error.filename, str) else final
         ours = place.parent == final.parent or place in final.parents
-        if not full and not (error.errno in _CLOSED and ours):
+        told = storage_error(error, final)
+        if told is None or not (ours or of_the_disk(error)):
             raise
-        raise DataError(
-            "Cannot write a file",
-            where=final,
-            why=f"the disk is full ({error.strerror}); nothing was left behind"
-            if full
-            else f"its folder cannot be written to ({error.strerror})",
-            fix="free some space, or choose another output folder; then run the same command again"
-            if full
-            else "make the folder writable, or choose another output folder; then run the same command again",
-        ) from error
+        raise told from error
     finally:
         with suppress(OSError):
             _remove(temporary)

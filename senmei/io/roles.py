@@ -10,7 +10,7 @@ import numpy as np
 
 from senmei.core.errors import DataError
 from senmei.core.volume import Volume
-from senmei.io.atomic import atomic_path, sha256, write_text
+from senmei.io.atomic import sha256, write_bytes, write_text
 
 
 def save_role(stem: Path, value: Any) -> Path:
@@ -24,11 +24,8 @@ def save_role(stem: Path, value: Any) -> Path:
         path = stem.with_name(stem.name + ".nii.gz")
         write_volume(path, value)
     elif isinstance(value, np.ndarray):
-        import h5py
-
         path = stem.with_name(stem.name + ".h5")
-        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
-            file.create_dataset("data", data=value, compression="gzip", compression_opts=1, track_times=False)
+        write_bytes(path, _hdf5(value))
     elif isinstance(value, dict):
         path = stem.with_name(stem.name + ".json")
         write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
@@ -42,22 +39,46 @@ def save_role(stem: Path, value: Any) -> Path:
     return path
 
 
-def load_role(path: Path | str, *, expected: str | None = None, ndim: tuple[int, ...] = (3, 4)) -> Any:
-    """Read what `save_role` wrote. `expected`: its SHA-256, checked first, so that a damaged file is never used."""
+def _hdf5(value: np.ndarray) -> bytes:
+    """An HDF5 file in memory: the library crashes the process when the disk is full under a file of its own."""
+    import h5py
+
+    with h5py.File("data.h5", "w", driver="core", backing_store=False, track_order=False) as file:
+        file.create_dataset("data", data=value, compression="gzip", compression_opts=1, track_times=False)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def load_role(
+    path: Path | str,
+    *,
+    expected: str | None = None,
+    told_by: Path | str | None = None,
+    ndim: tuple[int, ...] = (3, 4),
+) -> Any:
+    """Read what `save_role` wrote. `expected`: its SHA-256, checked first, so that a damaged file is never used.
+
+    told_by : the manifest that names the file; made again, it makes anew what is damaged.
+    """
     path = Path(path)
+    mend = (
+        f"with your usual options, `snakemake ... -f {told_by}`; then run again"
+        if told_by
+        else "re-run its stage"
+    )
     if not path.exists():
         raise DataError(
             "File is missing",
             where=path,
             why="a manifest names it but it is not there",
-            fix="re-run its stage",
+            fix=mend,
         )
     if expected and sha256(path) != expected:
         raise DataError(
             "File has changed since it was made",
             where=path,
-            why="its SHA-256 differs from the manifest's",
-            fix="delete it and re-run its stage; it is never used as it is",
+            why="its SHA-256 differs from the manifest's, so it is not used",
+            fix=mend,
         )
     if path.name.endswith((".nii", ".nii.gz")):
         from senmei.io.nifti import read_volume

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from senmei.core.errors import SenmeiError
+from senmei.core.errors import SenmeiError, of_the_disk
 from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.io.roles import save_role
@@ -156,7 +156,7 @@ def _write(
             log(f"{n}/{len(scans)} {scan['scan']}: done")
         except Exception as error:
             log(f"{n}/{len(scans)} {scan['scan']}: FAILED\n{traceback.format_exc()}")
-            if strict:
+            if strict or of_the_disk(error):
                 raise
             rows.append({**base, "status": "failed", "error": one_line(error)})
     write_tsv(output, rows, COLUMNS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from senmei.core.errors import DataError, SenmeiError
+from senmei.core.errors import DataError, SenmeiError, of_the_disk
 from senmei.core.example import Example
 from senmei.core.seeds import short_hash
 from senmei.io.atomic import sha256, write_text
@@ -72,7 +72,7 @@ class Manifest:
 
     def load(self, row: Row) -> Any:
         """The value of a row's role, its hash checked first."""
-        return load_role(self.file(row), expected=row["sha256"])
+        return load_role(self.file(row), expected=row["sha256"], told_by=self.path)
 
 
 def example_of(scan: Row, manifests: Iterable[Manifest]) -> tuple[Example, str]:
@@ -108,7 +108,8 @@ def each_scan(
     scans : rows with `scan`, `subject`, `split`. key(row) : hash of all that decides the result (inputs, weights,
         parameters, code); a scan whose sidecar holds the same key and whose files still have their hashes is not
         done again. provenance : goes to each sidecar `{scan}.json`; must not hold anything volatile.
-    strict : stop at the first failing scan instead of recording it. Returns the manifest's rows.
+    strict : stop at the first failing scan instead of recording it; a full or closed disk stops always. Returns the
+        manifest's rows.
     """
     manifest = Path(manifest)
     folder = manifest.parent
@@ -144,7 +145,7 @@ def each_scan(
             rows.append({**base, "status": "blocked", "error": str(reason)})
         except Exception as error:
             log(f"{n}/{len(scans)} {scan['scan']}: FAILED\n{traceback.format_exc()}")
-            if strict:
+            if strict or of_the_disk(error):
                 raise
             rows.append({**base, "status": "failed", "error": one_line(error)})
     write_tsv(manifest, rows, COLUMNS)
@@ -154,7 +155,7 @@ def each_scan(
 def _up_to_date(sidecar: Path, key: str, folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
-        if record["key"] != key or record["check"] != _check(record):
+        if record["key"] != key or record["check"] != check_of(record):
             return None
         for entry in record["outputs"].values():
             if sha256((folder / entry["path"]).resolve()) != entry["sha256"]:
@@ -164,7 +165,8 @@ def _up_to_date(sidecar: Path, key: str, folder: Path) -> dict[str, Any] | None:
         return None  # absent or damaged: made again
 
 
-def _check(record: Mapping[str, Any]) -> str:
+def check_of(record: Mapping[str, Any]) -> str:
+    """Hash of a record without its own `check`: tells one that was changed."""
     return short_hash(json.dumps({k: v for k, v in record.items() if k != "check"}, sort_keys=True))
 
 
@@ -186,7 +188,7 @@ def _write(made: Made, scan: Row, key: str, folder: Path, provenance: Mapping[st
         **provenance,
     }
     record = json.loads(json.dumps(record, sort_keys=True, default=str))
-    record["check"] = _check(record)
+    record["check"] = check_of(record)
     write_text(folder / f"{scan['scan']}.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
     return record
 

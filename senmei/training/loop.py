@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
 import math
 import pickle
 import time
@@ -23,6 +25,8 @@ from senmei.training.muon import Muon
 
 _INNER = 4  # channels in and out: convolutions of fewer are first or last ones
 _MUON_RATE = 10.0  # orthogonal updates are of unit size
+# A checkpoint opens with the SHA-256 of what follows: torch itself checks nothing.
+_DIGEST = hashlib.sha256().digest_size
 PRECISIONS = ("auto", "float32", "bf16")
 
 
@@ -266,8 +270,11 @@ def _total(network: nn.Module, team: Team) -> float:
 def _write(context: FitContext, state: Mapping[str, Any]) -> None:
     if context.checkpoint is None:
         return
-    with atomic_path(context.checkpoint) as temporary:
-        torch.save(dict(state), temporary)
+    content = io.BytesIO()
+    torch.save(dict(state), content)
+    with atomic_path(context.checkpoint) as temporary, open(temporary, "wb") as file:
+        file.write(hashlib.sha256(content.getbuffer()).digest())
+        file.write(content.getbuffer())
 
 
 def _read(context: FitContext, key: str) -> dict[str, Any] | None:
@@ -275,7 +282,10 @@ def _read(context: FitContext, key: str) -> dict[str, Any] | None:
     if context.checkpoint is None or not context.checkpoint.exists():
         return None
     try:
-        state = torch.load(context.checkpoint, map_location=context.device, weights_only=True)
+        content = memoryview(context.checkpoint.read_bytes())
+        if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
+            raise ValueError("its SHA-256 is another")
+        state = torch.load(io.BytesIO(content[_DIGEST:]), map_location=context.device, weights_only=True)
         found = state["key"]
     except (
         OSError,
@@ -286,7 +296,8 @@ def _read(context: FitContext, key: str) -> dict[str, Any] | None:
         EOFError,
         pickle.UnpicklingError,
     ) as error:
-        context.log(f"the checkpoint cannot be read ({type(error).__name__}): starting afresh")
+        reason = (str(error).splitlines() or [""])[0][:100]
+        context.log(f"the checkpoint cannot be read ({type(error).__name__}: {reason}): starting afresh")
         return None
     if found != key:
         context.log("the checkpoint belongs to other settings, data or seed: starting afresh")
