@@ -14,7 +14,7 @@ from typing import Any
 from senmei.core.errors import DataError, SenmeiError, of_the_disk
 from senmei.core.example import Example
 from senmei.core.seeds import short_hash
-from senmei.io.atomic import sha256, write_text
+from senmei.io.atomic import renames_last_later, sha256, write_text
 from senmei.io.roles import load_role, save_role
 from senmei.io.tables import Row, read_tsv, write_tsv
 
@@ -125,7 +125,9 @@ def each_scan(
             sidecar = folder / f"{scan['scan']}.json"
             record = _up_to_date(sidecar, wanted, folder)
             if record is None:
-                record = _write(produce(scan), scan, wanted, folder, provenance)
+                made = produce(scan)
+                with renames_last_later():  # the manifest, the last to be written, is what makes them count
+                    record = _write(made, scan, wanted, folder, provenance)
                 log(f"{n}/{len(scans)} {scan['scan']}: done")
             else:
                 log(f"{n}/{len(scans)} {scan['scan']}: up to date")
