@@ -18,7 +18,11 @@ def gpu_visible() -> bool:
 
 
 def check_policy(policy: str, *, local: bool) -> None:
-    """At parse time: refuse `require` on a machine without a GPU, unless jobs run elsewhere (`local` false)."""
+    """At parse time: refuse `require` on a machine without a GPU, unless jobs run elsewhere (`local` false).
+
+    While a Snakefile is read its executor is not known yet. Told apart by what is: on a cluster a number of jobs
+    (`nodes`) is set, and in a real run no cores; a job that runs on a node says so (`remote_exec`) and asks for itself.
+    """
     if policy == "require" and local and not gpu_visible():
         raise ConfigError(
             "No GPU on this machine",
