@@ -17,8 +17,8 @@ configfile: "config/config.yaml"
 
 
 config = resolve(config, Path(workflow.basedir))
-check_policy(config["device"], local=workflow.executor_plugin is None or workflow.local_exec)
-if workflow.is_main_process and workflow.executor_plugin is not None and not workflow.dryrun:
+check_policy(config["device"], local=workflow.resource_settings.nodes is None and not workflow.remote_exec)
+if workflow.is_main_process and workflow.resource_settings.nodes and not workflow.resource_settings.cores:
     refuse_orphans(Path.cwd())
 
 
