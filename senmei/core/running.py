@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from senmei.core.errors import SenmeiError
+from senmei.core.errors import SenmeiError, storage_error
 
 _SHOWN = 5
 
@@ -52,6 +53,16 @@ def refuse_orphans(folder: Path) -> None:
         fix=f"wait until `squeue --me` no longer shows them (their results count), or `scancel {numbers}`; "
         "then `snakemake --unlock` with the same options, and start again",
     )
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise StorageError when nothing can be written to `folder`, or to the nearest folder above it that is there."""
+    place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if os.access(place, os.W_OK | os.X_OK):
+        return
+    number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+    error = OSError(number, os.strerror(number))
+    raise storage_error(error, place) or error
 
 
 @contextmanager

@@ -61,24 +61,20 @@ def load_role(
     told_by : the manifest that names the file; made again, it makes anew what is damaged.
     """
     path = Path(path)
-    mend = (
-        f"with your usual options, `snakemake ... -f {told_by}`; then run again"
-        if told_by
-        else "re-run its stage"
-    )
+    again = f"run as before with --forcerun={told_by}: it is made anew" if told_by else "re-run its stage"
     if not path.exists():
         raise DataError(
             "File is missing",
             where=path,
             why="a manifest names it but it is not there",
-            fix=mend,
+            fix=again,
         )
     if expected and sha256(path) != expected:
         raise DataError(
             "File has changed since it was made",
             where=path,
             why="its SHA-256 differs from the manifest's, so it is not used",
-            fix=mend,
+            fix=again,
         )
     if path.name.endswith((".nii", ".nii.gz")):
         from senmei.io.nifti import read_volume

@@ -219,7 +219,7 @@ def _versions() -> dict[str, str]:
 
 
 def _again(path: Path | str) -> str:
-    return f"train again: with your usual options, `snakemake ... -f {path}`; then run again"
+    return f"train again: run as before with --forcerun={path}"
 
 
 def load_method(
