@@ -43,6 +43,10 @@ test: $(STAMP)  ## all tests, the fast ones first
 test-slurm: $(STAMP)  ## tests on a real Slurm that they start here (root, Debian's slurmctld slurmd slurm-client munge)
 	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/slurm
 
+.PHONY: test-faults
+test-faults: $(STAMP)  ## kills at random moments, full and closed disks, damaged files (minutes; root for the disks)
+	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/faults
+
 .PHONY: lint
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint, import-linter, mypy
 	@echo "ruff";             $(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
