@@ -136,7 +136,9 @@ def test_every_analysis_says_what_it_yields_without_being_imported(name):
     facts = class_constants(ANALYSES.place(name))
     assert facts["scope"] in ("scan", "cohort")
     assert facts["title"]
-    assert all(better in ("higher", "lower", "one", "zero", "none") for _, _, better in facts["MEASURES"].values())
+    assert all(
+        better in ("higher", "lower", "one", "zero", "none") for _, _, better in facts["MEASURES"].values()
+    )
 
 
 def repeats_case(count=3, sigma=4.0, scan=None, mask=True):
