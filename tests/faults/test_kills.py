@@ -165,20 +165,20 @@ def test_the_watch_sees_what_it_should(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     text = "scan\tvalue\n" + "a\t1\n" * 1000
     with Watch(tmp_path, {}, pause=0.005) as watch:
-        (folder / ".x.tmp.tsv").write_text(text[:51])
+        (folder / ".x.tmp.tsv").write_text(text[:50])
         (folder / ".x.tmp.tsv").write_text(text)
         (folder / ".x.tmp.tsv").rename(folder / "x.tsv")
         time.sleep(0.1)
         assert watch.bad == []
         assert watch.files == 1
         with (folder / "y.tsv").open("w") as file:
-            file.write(text[:51])
+            file.write(text[:50])
             file.flush()
             end = time.monotonic() + 30
             while not watch.bad and time.monotonic() < end:
                 time.sleep(0.01)
-            file.write(text[51:])
-    assert watch.bad == ["study/y.tsv: 51 bytes"]
+            file.write(text[50:])
+    assert watch.bad == ["study/y.tsv: 50 bytes"]
     with Watch(tmp_path, {"study/x.tsv": "another"}, pause=0.005) as watch:
         pass
     assert watch.bad == [f"study/x.tsv: {len(text)} bytes"]
