@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 
 from senmei.core.configuration import resolve
 from senmei.core.devices import check_policy
-from senmei.core.running import refuse_orphans, refuse_unwritable
+from senmei.core.running import refuse_orphans
 from senmei.stages.plan import Plan, frozen, tree_hash
 from senmei.stages.report import report_spec, templates_hash
 
@@ -38,10 +38,6 @@ wildcard_constraints:
     group=r"[a-z0-9_]+",
     method=r"[A-Za-z0-9_-]+",
     analysis=r"[A-Za-z0-9_-]+",
-
-
-onstart:
-    refuse_unwritable(Path("results", config["run"]))
 
 
 include: "rules/common.smk"
