@@ -2,14 +2,9 @@
 
 from senmei.analyses import ANALYSES
 from senmei.core.fingerprint import fingerprint
-from senmei.core.running import refuse_unwritable
 from senmei.measures import MEASURES
 
 LEARNED_MB = 4000
-
-
-onstart:
-    refuse_unwritable(Path("results", config["run"]))
 
 
 def shard_rows(wildcards):

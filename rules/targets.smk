@@ -1,5 +1,11 @@
 """Targets by name; `snakemake --list-target-rules` prints this page. `all`, the default, is in the Snakefile."""
 
+from senmei.core.running import refuse_unwritable
+
+
+onstart:
+    refuse_unwritable(Path("results", config["run"]))
+
 
 rule demo:
     """The demonstration on embedded phantoms (the shipped configuration), to results/demo/report/index.html."""
