@@ -22,7 +22,15 @@ IDEAL = {
     "sharpness": 1.0,
     "residual_structure": 0.0,
     "lesion_survival": 1.0,
+    "nrmse": 0.0,
+    "count_bias": 0.0,
+    "heart_count_bias": 0.0,
 }
+COUNTS = (
+    "count_bias",
+    "heart_count_bias",
+)  # compare with the input; blur moves counts, but makes and loses none
+MASKED = [name for name in MEASURES if name != "count_bias"]  # which is of the whole field
 
 
 def volume(data):
@@ -70,7 +78,7 @@ def value(name, restored, case=None):
 @pytest.mark.parametrize("name", list(MEASURES))
 def test_says_what_it_is(name):
     measure = MEASURES.get(name)
-    assert measure.better in ("higher", "lower", "one")
+    assert measure.better in ("higher", "lower", "one", "zero")
     assert measure.title
     assert measure.unit
     assert "DataError" in measure.__doc__
@@ -81,18 +89,20 @@ def test_says_what_it_is(name):
 def test_a_perfect_restoration_has_the_ideal_value(name):
     if name == "residual_structure":  # the residual is pure noise: 0 up to chance
         assert abs(value(name, CLEAN)) < 0.06
+    elif name in COUNTS:
+        assert value(name, example()["input"].data) == IDEAL[name]
     else:
         assert value(name, CLEAN) == pytest.approx(IDEAL[name], abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["psnr", "ssim", "nmse", "mse"])
+@pytest.mark.parametrize("name", ["psnr", "ssim", "nmse", "mse", "nrmse"])
 def test_more_noise_is_worse(name):
     values = [value(name, noisy(p)) for p in (1, 3, 9, 15)]
     assert values == sorted(values, reverse=MEASURES.get(name).better == "higher")
     assert len(set(values)) == 4
 
 
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", [name for name in MEASURES if name not in COUNTS])
 def test_more_blur_is_worse(name):
     blurs = [ndimage.gaussian_filter(CLEAN, s) for s in (0.6, 1.0, 1.8)]
     scores = [value(name, b) for b in blurs]
@@ -105,7 +115,13 @@ def test_more_blur_is_worse(name):
     assert len(set(scores)) == 3
 
 
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("factor", [0.9, 1.05])
+def test_counts_made_or_lost_are_told(name, factor):
+    assert value(name, factor * example()["input"].data) == pytest.approx(100 * (factor - 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MASKED)
 def test_the_mask_is_respected(name):
     far = ndimage.binary_dilation(MASK, np.ones((3, 3, 3)), iterations=5) == 0  # beyond SSIM's window
     assert far.any()
@@ -144,7 +160,7 @@ def test_unusable_images_are_refused(name, bad, words):
     assert "s1" in caught.value.where
 
 
-@pytest.mark.parametrize("name", list(MEASURES))
+@pytest.mark.parametrize("name", MASKED)
 def test_predictions_and_empty_masks_are_refused(name):
     with pytest.raises(DataError, match="Cannot measure the restored image"):
         MEASURES.get(name)(example(), {"outcome": 1.0})
