@@ -79,7 +79,7 @@ def main() -> None:
     call += [f"-c{options.cores}", "--rerun-incomplete", "--configfile", str(folder / "spect.yaml")]
     subprocess.run(call, check=True, cwd=ROOT)
     study = folder / "results" / RUN / "spect_denoise"
-    text = json.dumps(gather(study, options.cores), indent=1) + "\n"
+    text = json.dumps(_rounded(gather(study, options.cores)), indent=1) + "\n"
     options.out.write_text(text, encoding="utf-8")
     print(text)
 
@@ -152,6 +152,14 @@ def gather(study: Path, cores: int) -> dict[str, Any]:
         "nrmse_by_dose": doses,
         "seconds_of_training": cost,
     }
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return {k: _rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _by_dose(headlines: list[dict[str, Any]]) -> dict[str, list[tuple[dict[str, Any], float]]]:
