@@ -12,8 +12,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
-from tests.workflow.running import planned, snakemake
+from tests.workflow.running import ROOT, planned, snakemake
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -23,7 +24,8 @@ QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped configuration, run in a folder of its own; returns its results."""
     folder = tmp_path_factory.mktemp("demo")
-    snakemake(folder, "-c2", "--quiet=rules", "demo", config={"run": "demo"})
+    shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    snakemake(folder, "-c2", "--quiet=rules", "demo", config=shipped)
     return folder / "results" / "demo"
 
 
