@@ -25,7 +25,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped configuration, run in a folder of its own; returns its results."""
     folder = tmp_path_factory.mktemp("demo")
     shipped = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
-    snakemake(folder, "-c2", "--quiet=rules", "demo", config=shipped)
+    snakemake(folder, "-c2", "--quiet=rules", "demo", config=shipped, seconds=2400)
     return folder / "results" / "demo"
 
 

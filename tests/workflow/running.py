@@ -15,7 +15,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = None, ok: bool = True) -> str:
+def snakemake(
+    folder: Path,
+    *arguments: str,
+    config: dict[str, Any] | None = None,
+    ok: bool = True,
+    seconds: float = 900,
+) -> str:
     """Run the workflow in `folder` (where its results go) and return what it printed."""
     call = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-d", str(folder)]
     if config is not None:
@@ -29,7 +35,7 @@ def snakemake(folder: Path, *arguments: str, config: dict[str, Any] | None = Non
         text=True,
         cwd=ROOT,
         env=environment,
-        timeout=900,
+        timeout=seconds,
         check=False,
     )
     text = done.stdout + done.stderr
