@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import fft
 
-from senmei.methods.counts_tuned import CountsTuned, whole
+from senmei.methods.counts_tuned import CountsTuned
+from senmei.methods.tuned import whole
 
 
 def butterworth(

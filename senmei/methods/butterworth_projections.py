@@ -17,9 +17,8 @@ from senmei.methods.counts_tuned import (
     count_level,
     heart_region,
     realisations,
-    whole,
 )
-from senmei.methods.tuned import granted_threads, one_volume
+from senmei.methods.tuned import granted_threads, one_volume, whole
 
 if TYPE_CHECKING:
     from senmei.physics.spect.imaging import Imaging, Projectors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy import ndimage, optimize
@@ -14,7 +14,7 @@ from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext, Method
 from senmei.core.volume import Volume
-from senmei.methods.tuned import granted_threads, one_volume, positive
+from senmei.methods.tuned import granted_threads, one_volume, positive, whole
 from senmei.physics.spect.heart_region import find_heart
 
 FWHM = 2 * np.sqrt(2 * np.log(2))  # full width at half maximum of a Gaussian of unit standard deviation
@@ -277,18 +277,6 @@ def count_level(example: Example, column: str) -> float:
             fix=f"give the total counts of the acquisition in the column {column}",
         )
     return 1 / float(np.sqrt(number / 1e6))
-
-
-def whole(name: str, value: Any) -> None:
-    """Raise ConfigError unless `value` is a whole number above zero."""
-    positive(name, value)
-    if value != int(value):
-        raise ConfigError(
-            f"'{name}' must be a whole number",
-            where=f"{name}: {value}",
-            why="it is a count",
-            fix="give a whole number above 0",
-        )
 
 
 def _smooth(image: np.ndarray, voxel: tuple[float, float, float], fwhm_mm: float) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from senmei.methods.counts_tuned import CountsTuned, bright_level, whole
+from senmei.methods.counts_tuned import CountsTuned, bright_level
+from senmei.methods.tuned import whole
 
 FLOOR = 0.1  # of the bright level: below it, as in lung and air, noise no longer follows the mean
 

@@ -16,7 +16,7 @@ from senmei.core.method import FitContext, Method
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.volume import Volume
 from senmei.methods.restoration_network import seeded
-from senmei.methods.tuned import one_volume, positive
+from senmei.methods.tuned import one_volume, positive, whole
 from senmei.training.loop import Player, Schedule, mixed_precision, precision_used
 from senmei.training.loop import train as train_loop
 from senmei.training.pairs import (
@@ -87,14 +87,7 @@ class PairNetwork(Method):
         **sizes: int,
     ) -> None:
         for name, value in {"steps": steps, "batch": batch, **sizes}.items():
-            positive(name, value)
-            if value != int(value):
-                raise ConfigError(
-                    f"'{name}' must be a whole number",
-                    where=f"{name}: {value}",
-                    why="it counts something",
-                    fix="give a whole number above 0",
-                )
+            whole(name, value)
         positive("learning_rate", learning_rate)
         mixed_precision(precision, "cpu")
         for name, number in (("centred", centred), ("gain", gain)):

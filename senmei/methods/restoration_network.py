@@ -17,7 +17,7 @@ from senmei.core.example import Example
 from senmei.core.method import FitContext, Method
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.volume import Volume
-from senmei.methods.tuned import one_volume, positive
+from senmei.methods.tuned import one_volume, positive, whole
 from senmei.physics.intensity import white_matter_level
 from senmei.physics.noise_level import estimate_sigma, estimate_sigma_map
 from senmei.training.loop import Player, Schedule, mixed_precision, precision_used, train
@@ -79,14 +79,7 @@ class RestorationNetwork(Method):
             "tile": tile,
         }
         for name, value in sizes.items():
-            positive(name, value)
-            if value != int(value):
-                raise ConfigError(
-                    f"'{name}' must be a whole number",
-                    where=f"{name}: {value}",
-                    why="it counts something",
-                    fix="give a whole number above 0",
-                )
+            whole(name, value)
         positive("learning_rate", learning_rate)
         find_loss(loss)
         mixed_precision(precision, "cpu")

@@ -222,6 +222,18 @@ def positive(name: str, value: float | None, *, optional: bool = False) -> None:
         )
 
 
+def whole(name: str, value: float) -> None:
+    """Raise ConfigError unless `value` is a whole number above zero."""
+    positive(name, value)
+    if value != int(value):
+        raise ConfigError(
+            f"'{name}' must be a whole number",
+            where=f"{name}: {value}",
+            why="it counts something",
+            fix="give a whole number above 0",
+        )
+
+
 def one_volume(volume: Volume, name: object) -> Volume:
     """The same volume as float32, once it is known to be one finite 3D image. Raises DataError."""
     if volume.data.ndim != 3:

@@ -136,11 +136,6 @@ def image_png(
     return _png(shrink(picture) if shrunk else picture, low, high, ramp(colour), colour == "hot")
 
 
-def grey_png(picture: np.ndarray, low: float, high: float) -> bytes:
-    """PNG of a picture, black at `low` and white at `high`."""
-    return image_png(picture, low, high)
-
-
 def signed_png(picture: np.ndarray, limit: float, smooth: bool = False) -> bytes:
     """PNG of a difference: white at zero, red above (too bright), blue below, full colour at ±`limit`."""
     colours = (matplotlib.colormaps["RdBu_r"](np.linspace(0, 1, SIGNED))[:, :3] * 255).round()

@@ -498,8 +498,8 @@ def test_scans_and_charts_that_have_no_room_are_counted_not_shown(study, tmp_pat
 
 def test_panels_of_a_usual_scan_are_small():
     noise = np.random.default_rng(0).normal(600, 200, (217, 181))
-    assert len(pixels.grey_png(noise, 0, 1200)) < 40_000
-    assert len(pixels.grey_png(np.tile(noise, (3, 3)), 0, 1200)) < 80_000
+    assert len(pixels.image_png(noise, 0, 1200)) < 40_000
+    assert len(pixels.image_png(np.tile(noise, (3, 3)), 0, 1200)) < 80_000
 
 
 # --- geometry -------------------------------------------------------------------------------------------------
@@ -542,7 +542,7 @@ def test_panels_keep_the_voxels_proportions(study, page):
 
 def test_windows_map_to_grey_and_to_signed_colours():
     ramp = np.array([[-50.0, 0.0, 600.0, 1200.0, 5000.0]])
-    grey = np.asarray(Image.open(io.BytesIO(pixels.grey_png(ramp, 0, 1200))).convert("RGB"))[0]
+    grey = np.asarray(Image.open(io.BytesIO(pixels.image_png(ramp, 0, 1200))).convert("RGB"))[0]
     assert grey[[0, 1, 3, 4], 0].tolist() == [0, 0, 255, 255]
     assert abs(int(grey[2, 0]) - 128) <= 3
     signed = np.asarray(
