@@ -7,7 +7,6 @@ its files are those of an undisturbed run, byte for byte, when, where and how lo
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -161,12 +160,3 @@ def test_training_survives_its_time_limit(clone: Callable[[str], Project], clust
     history = (project.folder / "results/demo/toy/models/slow/history.tsv").read_text()
     assert f"\n{STEPS}\t" in history
     assert project.made() == whole
-
-
-def test_profiles_work_without_a_cluster(clone: Callable[[str], Project]) -> None:
-    project = clone(TINY)
-    done = subprocess.run(
-        ["snakemake", "--profile", "slurm", "-n", "--quiet=rules"],
-        cwd=project.folder, env=project.environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
