@@ -74,13 +74,31 @@ def command(folder: Path, config: dict[str, Any], *arguments: str) -> list[str]:
     return [*call, "--configfile", str(folder / "scale.yaml"), *arguments]
 
 
+def high_water(process: int) -> float:
+    """MB that a running process has held at most (0 once it has ended).
+
+    `ru_maxrss` would not do: a child begins with what its parent held when it was started.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return next(
+        (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0
+    )
+
+
 def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> dict[str, Any]:
     """Run it; wall and CPU seconds, peak memory and what it planned."""
     call = command(folder, config, *arguments)
     clock = time.monotonic()
     with tempfile.TemporaryFile("w+") as out:
         running = subprocess.Popen(call, cwd=ROOT, stdout=out, stderr=out)
-        _, status, used = os.wait4(running.pid, 0)
+        peak, ended = 0.0, 0
+        while not ended:
+            peak = max(peak, high_water(running.pid))
+            time.sleep(0.02)
+            ended, status, used = os.wait4(running.pid, os.WNOHANG)
         running.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read()
@@ -88,7 +106,7 @@ def snakemake(folder: Path, config: dict[str, Any], *arguments: str) -> dict[str
         raise RuntimeError(text[-4000:])
     jobs = dict(re.findall(r"^([a-z_0-9]+)\s+(\d+)$", text.split("Job stats:")[-1], flags=re.M))
     facts = {"wall_s": time.monotonic() - clock, "cpu_s": used.ru_utime + used.ru_stime}
-    facts["peak_MB"] = used.ru_maxrss / 1024
+    facts["peak_MB"] = peak
     return {k: round(v, 1) for k, v in facts.items()} | {"jobs": {k: int(n) for k, n in jobs.items()}}
 
 
