@@ -87,8 +87,13 @@ def write_cohort(
 def read_files(
     study: Study, name: str, cohort: Mapping[str, Any], folder: Path, seed: int, log: Any
 ) -> tuple[list[Row], list[Row], list[Row], dict[str, Any]]:
-    """Participants, raw images, status rows and notes of a cohort read from files (`bids` or `dicom`)."""
-    if cohort["source"] == "bids":
+    """Participants, raw images, status rows and notes of a cohort read from files: by the study, or by the frame.
+
+    The frame's own doors are for images: `bids`, and `dicom` by dcm2niix.
+    """
+    if (own := study.list_files(cohort, folder, seed=seed, log=log)) is not None:
+        participants, images, status = own
+    elif cohort["source"] == "bids":
         from senmei.io.bids import list_bids
 
         participants, images, status = list_bids(
@@ -101,13 +106,16 @@ def read_files(
         from senmei.engines.dcm2niix import ingest_cohort
 
         participants, images, status = ingest_cohort(cohort, folder, seed=seed, log=log)
-    images = [{"image": image["scan"], **{k: v for k, v in image.items() if k != "scan"}} for image in images]
+    if own is None:
+        images = [
+            {"image": image["scan"], **{k: v for k, v in image.items() if k != "scan"}} for image in images
+        ]
     if not images:
         raise DataError(
             f"No usable image in cohort '{name}'",
             where=cohort["path"],
             why="; ".join(str(row["error"]) for row in status[:3]) or "nothing matched",
-            fix="check path, suffix and entities; the job's log tells of every file left out",
+            fix="check its path and what selects its files; the job's log tells of every file left out",
         )
     case, note = study.case(images, cohort)
     cohort_notes = {"synthetic": False, "surrogate": None, "case": case, "note": note}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from senmei.core.seeds import derive_seed, short_hash
-from senmei.core.study import Study
+from senmei.core.study import Study, file_columns
 from senmei.io.atomic import sha256
 from senmei.io.roles import load_role
 from senmei.io.tables import Row
@@ -28,8 +28,8 @@ def ingest_shard(
 ) -> None:
     """Write the raw manifest of a shard: one row an image and role.
 
-    scans : the shard's rows of scans.tsv. Simulated images are written beside it; files of a user stay where
-    they are and are named with their hash.
+    scans : the shard's rows of scans.tsv. Simulated images are written beside it, and what a study reads by itself;
+    other files of a user stay where they are and are named with their hash.
     """
     images: dict[str, Row] = {}
     subjects: dict[str, list[Row]] = {}
@@ -44,13 +44,18 @@ def ingest_shard(
         return study.simulate(subjects[subject], cohort, derive_seed(seed, "simulate", subject))
 
     def key(row: Row) -> str:
-        content = row["subject"] if simulated else sha256(Path(row["path"]))
+        content = row["subject"] if simulated else content_of(row)
         return short_hash(code, seed, sorted(cohort.items(), key=str), row["image"], content)
 
     def produce(row: Row) -> Made:
         if simulated:
             roles = dict(subject_images(row["subject"])[row["image"]])
             return Made(roles=roles, columns=roles.pop("columns", {}))
+        own = study.read(row, cohort)
+        if own is not None:
+            return Made(
+                roles={k: v for k, v in own.items() if k != "columns"}, columns=own.get("columns", {})
+            )
         path = Path(row["path"])
         digest = sha256(path)
         volume = load_file(path, cohort, row)
@@ -68,6 +73,12 @@ def ingest_shard(
         strict=strict,
         log=log,
     )
+
+
+def content_of(row: Row) -> str:
+    """Hash of all the files that a row names: its SHA-256 where that is one, else a hash of theirs by column."""
+    hashes = {name: sha256(Path(row[name])) for name in sorted(file_columns(row))}
+    return hashes["path"] if list(hashes) == ["path"] else short_hash(*hashes.items())
 
 
 def several_frames(path: Path) -> bool:

@@ -32,7 +32,13 @@ class StudyPlan:
         self.name, self.settings, self.results, self.strict = name, settings, results, strict
         self.study: Study = STUDIES.get(settings["use"])()
         self.seed = derive_seed(seed, name)
-        self.cohorts: dict[str, dict[str, Any]] = settings["cohorts"]
+        self.cohorts: dict[str, dict[str, Any]] = {  # without `export`, which changes nothing before it
+            cohort: {k: v for k, v in own.items() if k != "export"}
+            for cohort, own in settings["cohorts"].items()
+        }
+        self.exports: dict[str, dict[str, Any]] = {
+            cohort: own["export"] for cohort, own in settings["cohorts"].items() if own.get("export")
+        }
         self.methods: dict[str, dict[str, Any]] = {"input": {"use": "input"}, **settings["methods"]}
         self.analyses: dict[str, dict[str, Any]] = settings["analyses"]
         self.folder = results / name
@@ -42,7 +48,8 @@ class StudyPlan:
         """Stop at parse time, with the key's path, for what no job could do.
 
         Raises ConfigError for a method, measure or analysis that is not there, needs a role that no group builds or
-        names a cohort that is not configured; DataError for a simulated training cohort too small to split.
+        names a cohort that is not configured, and for what the study itself refuses of a cohort; DataError for a
+        simulated training cohort too small to split.
         """
         looks: dict[str, Callable[[str], Any]] = {
             "methods": lambda name: (
@@ -75,8 +82,32 @@ class StudyPlan:
                         fix=nearest(cohort, self.cohorts),
                     )
         for name, cohort_settings in self.cohorts.items():
+            try:
+                self.study.check_cohort(cohort_settings, self.settings["degradation"])
+            except ConfigError as error:
+                where = f"studies.{self.name}.{error.where} (cohort '{name}')"
+                raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
             if cohort_settings["use"] == "train" and not self.listed(name):
                 self.rows(name)
+        for name, export in self.exports.items():
+            self._check_export(f"studies.{self.name}.cohorts.{name}.export", export)
+
+    def _check_export(self, where: str, export: dict[str, Any]) -> None:
+        if type(self.study).export is Study.export:
+            raise ConfigError(
+                "Nothing to export",
+                where=where,
+                why=f"the study '{self.settings['use']}' gives no files back",
+                fix="leave `export` out; restored images are NIfTI files under restored/",
+            )
+        for method in export.get("methods") or ():
+            if method not in self.methods:
+                raise ConfigError(
+                    f"Unknown method '{method}'",
+                    where=f"{where}.methods",
+                    why="no such method is configured",
+                    fix=nearest(method, self.methods),
+                )
 
     # ---- cohorts, shards ----
     def listed(self, cohort: str) -> bool:
@@ -127,6 +158,15 @@ class StudyPlan:
     def judged(self) -> list[tuple[str, str]]:
         """(cohort, shard) of all that is restored and judged: the test split."""
         return [(cohort, shard) for cohort in self.cohorts for shard in self.shards(cohort, ("test",))]
+
+    def exported(self) -> list[tuple[str, str, str]]:
+        """(cohort, method, shard) of all that goes back as files: test scans of cohorts with `export`."""
+        return [
+            (cohort, method, shard)
+            for cohort, export in self.exports.items()
+            for method in export.get("methods") or self.methods
+            for shard in self.shards(cohort, ("test",))
+        ]
 
     # ---- methods ----
     def method(self, name: str) -> dict[str, Any]:

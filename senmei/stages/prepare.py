@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from senmei.core.seeds import derive_seed, short_hash
-from senmei.core.study import Study
+from senmei.core.study import Study, is_file_column
 from senmei.io.tables import Row
 from senmei.stages.shards import COLUMNS, Made, Manifest, each_scan
 
@@ -52,15 +52,15 @@ def prepare_shard(
         row = columns(row)
         images = [row["image"], *row["siblings"]] if group in study.uses_siblings else [row["image"]]
         hashes = [e["sha256"] for i in images for e in raw.roles(i).values()]
-        return short_hash(
-            code, seed, group, sorted(row.items(), key=str), sorted(map(str, degradation.items())), hashes
-        )
+        told = sorted(row.items(), key=str), sorted(map(str, degradation.items()))
+        return short_hash(code, seed, group, *told, sorted(map(str, cohort.items())), hashes)
 
     def produce(row: Row) -> Made:
         roles, extra = study.prepare(
             group, columns(row), load, cohort, degradation, derive_seed(seed, "prepare")
         )
-        own = {k: v for k, v in row.items() if k not in (*COLUMNS, "shard", "path")}  # conditions go along
+        # conditions go along, places of files do not
+        own = {k: v for k, v in row.items() if k not in (*COLUMNS, "shard") and not is_file_column(k)}
         return Made(roles=roles, columns={**own, **extra})
 
     each_scan(
