@@ -236,7 +236,7 @@ def save(data: Any, path: Path) -> Path:
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.ImplementationClassUID = "1.2.826.0.1.3680043.10.543.9"
+    meta.ImplementationClassUID = pydicom.uid.UID("1.2.826.0.1.3680043.10.543.9")
     data.file_meta = meta
     pydicom.dcmwrite(path, data, enforce_file_format=True)
     return path
