@@ -6,7 +6,6 @@ from snakemake.utils import min_version
 
 from senmei.core.configuration import resolve
 from senmei.core.devices import check_policy
-from senmei.core.running import refuse_orphans
 from senmei.stages.plan import Plan, frozen, tree_hash
 from senmei.stages.report import report_spec, templates_hash
 
@@ -18,8 +17,6 @@ configfile: "config/config.yaml"
 
 config = resolve(config, Path(workflow.basedir))
 check_policy(config["device"], local=workflow.resource_settings.nodes is None and not workflow.remote_exec)
-if workflow.is_main_process and workflow.resource_settings.nodes and not workflow.resource_settings.cores:
-    refuse_orphans(Path.cwd())
 
 
 pathvars:
@@ -51,10 +48,12 @@ rule all:
 
 
 include: "rules/targets.smk"
+include: "rules/engine.smk"
 include: "rules/cohort.smk"
 include: "rules/prepare.smk"
 include: "rules/train.smk"
 include: "rules/restore.smk"
+include: "rules/export.smk"
 include: "rules/measure.smk"
 include: "rules/analyse.smk"
 include: "rules/report.smk"

@@ -19,6 +19,12 @@ def scans_table(wildcards):
     return ancient(f"<results>/{wildcards.study}/cohorts/{wildcards.cohort}/scans.tsv")
 
 
+def engine_manifests(wildcards):
+    """Phantoms and seeds of a shard, where its cohort has engines."""
+    listing(wildcards.study, wildcards.cohort)
+    return plan[wildcards.study].engine_inputs(wildcards.cohort, wildcards.shard)
+
+
 def prepared(study, cohort, groups, shards):
     """Prepared manifests."""
     return [f"<results>/{study}/prepared/{cohort}/{g}/{s}.tsv" for g in groups for s in shards]
@@ -89,17 +95,21 @@ def cohort_restored(wildcards):
 def study_tables(study, kind):
     """Tables of one kind of a study, once all its cohorts are listed."""
     s = plan[study]
-    for cohort in s.cohorts:
+    for cohort in s.exports if kind == "exported" else s.cohorts:
         listing(study, cohort)
     folder = f"<results>/{study}"
     if kind == "cohorts":
         return [f"{folder}/cohorts/{c}/status.tsv" for c in s.cohorts]
     if kind == "raw":
         return [f"{folder}/cohorts/{c}/raw/{shard}.tsv" for c in s.cohorts for shard in s.shards(c)]
+    if kind == "phantoms":
+        return [path for c in s.cohorts for shard in s.shards(c) for path in s.engine_inputs(c, shard)[:1]]
     if kind == "prepared":
         return [
             f"{folder}/prepared/{c}/{g}/{shard}.tsv" for c, shard in s.judged() for g in s.measured_groups
         ]
+    if kind == "exported":
+        return [f"{folder}/exported/{c}/{m}/{shard}.tsv" for c, m, shard in s.exported()]
     if kind == "analysed":
         return [f"{folder}/analysed/{c}/{a}/{m}/{shard}.tsv" for c, a, m, shard in s.analysed()]
     return [f"{folder}/{kind}/{c}/{m}/{shard}.tsv" for c, shard in s.judged() for m in s.methods]

@@ -9,7 +9,7 @@ rule collect:
     """Tidy table, failures and headlines of a study."""
     input:
         results=collected("measured", "analysed"),
-        stages=collected("cohorts", "raw", "prepared", "restored"),
+        stages=collected("cohorts", "phantoms", "raw", "prepared", "restored", "exported"),
         scans=cohort_tables,
         cards=method_cards,
     output:

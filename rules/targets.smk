@@ -40,6 +40,12 @@ rule restored:
         every("restored"),
 
 
+rule exported:
+    """Restored test scans as files for a viewer, of the cohorts that ask for them."""
+    input:
+        every("exported"),
+
+
 rule measured:
     """Measures of every restored scan."""
     input:

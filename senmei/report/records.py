@@ -78,6 +78,25 @@ def _place(level: float, noise: bool) -> str:
     return f"{100 * level:.1f} % noise" if noise else f"{number(1 / level**2)} million counts"
 
 
+def exported_table(files: StudyFiles) -> list[dict[str, Any]]:
+    """What went back as files, a row a cohort and method: how many scans, how many not, and where they lie."""
+    colour = colours(files.methods)
+    return [
+        {
+            "cohort": str(entry["cohort"]),
+            "method": str(entry["method"]),
+            "title": files.title(str(entry["method"])),
+            "colour": colour.get(str(entry["method"]), ""),
+            "kinds": ", ".join(f".{kind}" for kind in entry["kinds"]) or "–",
+            "scans": int(entry["scans"]),
+            "without": int(entry["without"]),
+            "folder": f"{entry['folder']}/",
+            "link": quote(f"{entry['folder']}/"),
+        }
+        for entry in files.summary.get("exported") or ()
+    ]
+
+
 def failures_table(files: StudyFiles) -> dict[str, Any]:
     """Rows of status.tsv, failures first, at most 200; how many there are in all."""
     rows = sorted(files.status, key=lambda row: row.get("status") != "failed")

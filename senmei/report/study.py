@@ -17,7 +17,7 @@ from senmei.report.look import Look, look_of
 from senmei.report.methods_text import collect_versions, methods_text
 from senmei.report.page import render
 from senmei.report.performance import interval_chart, tradeoff_chart
-from senmei.report.records import failures_table, fitted_table, provenance
+from senmei.report.records import exported_table, failures_table, fitted_table, provenance
 from senmei.report.slices import ScanFigure, draw_scan
 from senmei.report.style import colours
 from senmei.report.tables import (
@@ -100,6 +100,7 @@ def _context(files: StudyFiles, spec: Mapping[str, Any], look: Look) -> dict[str
         "tables": summary_tables(files, primary),
         "untold": False,
         "fitted": fitted_table(files),
+        "exported": exported_table(files),
         "failures": failures_table(files),
         "words": methods_text(files, list(spec.get("sentences") or ())),
         "versions": collect_versions(files),

@@ -13,6 +13,8 @@ from senmei.io.atomic import write_text
 from senmei.io.tables import Row, iter_tsv, stream_tsv
 from senmei.studies import STUDIES
 
+_BY_METHOD = ("restored", "exported", "measured", "analysed")
+
 
 def collect_study(
     folder: Path,
@@ -53,20 +55,44 @@ def collect_study(
     summary = summarise(cells, methods, measure_facts(measures, analyses), seed)
     summary |= {"limits": limits, "flags": flag(summary["headlines"], limits)}
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
+    summary["exported"] = exported_of(folder, stages)
     summary["primary"], summary["figures"] = list(study.primary), dict(study.figures)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def exported_of(folder: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
+    """What went back as files: of each cohort and method the folder, kinds of file, scans with and without any."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in stages:
+        stage, cohort, method = _place(folder, path)
+        if stage != "export":
+            continue
+        place = Path(path).parent.relative_to(folder).as_posix()
+        empty: dict[str, Any] = {"cohort": cohort, "method": method, "folder": place}
+        entry = found.setdefault((cohort, method), {**empty, "kinds": [], "scans": 0, "without": 0})
+        last = None
+        for row in iter_tsv(path):
+            if row["status"] != "ok":
+                entry["without"] += 1
+                continue
+            entry["scans"] += row["scan"] != last
+            last = row["scan"]
+            if row["role"] not in entry["kinds"]:
+                entry["kinds"].append(row["role"])
+    return [found[key] for key in sorted(found)]
 
 
 def _place(folder: Path, path: str) -> tuple[str, str, str]:
     """(stage, cohort, method or '') of a table, from where it lies."""
     parts = Path(path).relative_to(folder).parts
     stage = {
-        "cohorts": "ingest" if parts[2] == "raw" else "cohort",
+        "cohorts": {"raw": "ingest", "phantom": "phantom"}.get(parts[2], "cohort"),
         "prepared": "prepare",
         "restored": "restore",
+        "exported": "export",
     }
     stage |= {"measured": "measure", "analysed": "analyse"}
-    return stage[parts[0]], parts[1], parts[-2] if parts[0] in ("restored", "measured", "analysed") else ""
+    return stage[parts[0]], parts[1], parts[-2] if parts[0] in _BY_METHOD else ""
 
 
 def measure_facts(measures: Mapping[str, str], analyses: Mapping[str, str]) -> dict[str, dict[str, str]]:

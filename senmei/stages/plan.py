@@ -112,7 +112,7 @@ class StudyPlan:
     # ---- cohorts, shards ----
     def listed(self, cohort: str) -> bool:
         """Whether the scans of a cohort must be listed from files before anything can be planned."""
-        return self.cohorts[cohort]["source"] != "simulate"
+        return self.study.listed(self.cohorts[cohort])
 
     @cache  # noqa: B019 - one plan a process
     def rows(self, cohort: str) -> list[Row]:
@@ -167,6 +167,68 @@ class StudyPlan:
             for method in export.get("methods") or self.methods
             for shard in self.shards(cohort, ("test",))
         ]
+
+    def export_format(self, cohort: str) -> str:
+        """Format of a cohort's exported files. Raises ConfigError for a cohort that exports none."""
+        if cohort not in self.exports:
+            where = f"studies.{self.name}.cohorts.{cohort}"
+            why, fix = "it has no `export`", "set `export: {format: dicom}`"
+            raise ConfigError("Nothing to export", where=where, why=why, fix=fix)
+        return self.exports[cohort]["format"]
+
+    # ---- engines ----
+    def check_programs(self) -> None:
+        """Stop when a program that a cohort asks for is not there. Raises ConfigError with the cohort's key."""
+        for name, settings in self.cohorts.items():
+            try:
+                self.study.check_programs(settings)
+            except ConfigError as error:
+                where = f"studies.{self.name}.cohorts.{name}.{error.where}"
+                raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
+
+    def engine_inputs(self, cohort: str, shard: str) -> list[str]:
+        """Manifests that a shard's ingestion takes: its phantoms', then each seed's; none for most cohorts."""
+        seeds = self.study.seeds(self.cohorts[cohort])
+        if seeds is None:
+            return []
+        kinds = ["phantom", *(f"seed-{n}" for n in range(1, seeds + 1))]
+        return [f"{self.folder}/cohorts/{cohort}/{kind}/{shard}.tsv" for kind in kinds]
+
+    def engine_rows(self, cohort: str, shard: str, seed: int | None = None) -> list[Row]:
+        """Images of a shard without their conditions, such as doses: an engine's work does not depend on them.
+
+        Raises ConfigError for a cohort without engines, and for a `seed` that it does not have.
+        """
+        seeds = self.study.seeds(self.cohorts[cohort])
+        if seeds is None or (seed or 0) > seeds:
+            raise ConfigError(
+                f"There is no seed {seed}" if seed else "There are no phantoms",
+                where=f"studies.{self.name}.cohorts.{cohort}",
+                why="it has no engine that runs in jobs of its own"
+                if not seeds
+                else f"its seeds are 1 to {seeds}",
+                fix="set `engine:`, `phantom:` or `seeds:` of the cohort, or name another target",
+            )
+        left = {"scan", *self.study.conditions}
+        rows: dict[str, Row] = {}
+        for row in self.shard_rows(cohort, shard):
+            own = {k: v for k, v in row.items() if k not in left}
+            rows.setdefault(row["image"], {"scan": row["image"], **own})
+        return list(rows.values())
+
+    def engine_settings(self, cohort: str, part: str) -> dict[str, Any]:
+        """What of a cohort's settings its phantoms, or its engine's runs, depend on."""
+        own = {k: v for k, v in self.cohorts[cohort].items() if k not in ("use", "subjects", "split")}
+        return self.study.engine_settings(own, part)
+
+    def engine_minutes(self, cohort: str, shard: str) -> float:
+        """How long one seed of a shard may take."""
+        return self.study.engine_minutes(self.cohorts[cohort]) * len(self.engine_rows(cohort, shard))
+
+    def engine_code(self, part: str) -> str:
+        """Fingerprint of what renders phantoms ('phantom') or runs an engine ('engine')."""
+        own = {"phantom": self.study.phantom_module, "engine": self.study.engine_module}[part]
+        return self.code("engine", own or self.module)
 
     # ---- methods ----
     def method(self, name: str) -> dict[str, Any]:
@@ -290,6 +352,11 @@ class Plan:
 
     def __getitem__(self, study: str) -> StudyPlan:
         return self.studies[study]
+
+    def check_programs(self) -> None:
+        """Stop when a program that any cohort asks for is not there."""
+        for study in self.studies.values():
+            study.check_programs()
 
     def listed_cohorts(self) -> list[str]:
         """'study/cohorts/cohort' of every cohort that must be listed from files."""

@@ -19,6 +19,8 @@ from senmei.io.tables import write_tsv
 from senmei.methods import METHODS
 from senmei.stages.shards import Blocked, Manifest, check_of, example_of
 
+CARD_BYTES = 1_000_000  # a card has a few thousand
+
 
 def make_method(use: str, options: Mapping[str, Any], name: str) -> Method:
     """A configured method. Raises ConfigError naming the instance for settings it does not take."""
@@ -222,49 +224,67 @@ def _again(path: Path | str) -> str:
     return f"train again: run as before with --forcerun={path}"
 
 
-def load_method(
-    weights: Path | str, card: Path | str, device: str, use: str | None = None
-) -> tuple[Method, dict[str, Any]]:
-    """A fitted method and its card. Weights whose hash is not the card's are refused (DataError), never used.
+def read_card(card: Path | str, use: str | None = None, fix: str | None = None) -> dict[str, Any]:
+    """The card of a fitted method, proven to be as the training job wrote it. Raises DataError, imports nothing.
 
-    use : the method that the configuration names; a card that names another is refused before anything of it is
-    imported, since a card may come from elsewhere and `use` may be a place in any module.
+    use : the method that the configuration names; a card that names another is refused. fix : of the errors.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+    fix = fix or _again(card)
     try:
-        facts = json.loads(Path(card).read_text(encoding="utf-8"))
-        named, expected = facts["use"], facts["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        with open(card, "rb") as file:
+            content = file.read(CARD_BYTES + 1)
+        if len(content) > CARD_BYTES:
+            raise ValueError(f"it has more than {CARD_BYTES} bytes")
+        facts = json.loads(content.decode("utf-8"))
+        if not all(isinstance(facts[name], str) for name in ("use", "method", "weights_sha256")):
+            raise TypeError("a name in it is no text")
+        if not isinstance(facts["settings"], dict):
+            raise TypeError("its settings are no keys and values")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             "Cannot read the card of a method",
             where=card,
             why=f"{type(error).__name__}: {error}",
-            fix=_again(weights),
+            fix=fix,
         ) from error
-    if use is not None and named != use:
+    if use is not None and facts["use"] != use:
         raise DataError(
             "Card belongs to another method",
             where=card,
-            why=f"it names '{named}'; '{use}' is configured",
-            fix=_again(weights),
+            why=f"it names '{facts['use']}'; '{use}' is configured",
+            fix=fix,
         )
     if facts.get("check") != check_of(facts):
         raise DataError(
             "Card of a method was changed",
             where=card,
             why="its content is not what the training job wrote",
-            fix=_again(card),
+            fix=fix,
         )
-    if sha256(Path(weights)) != expected:
+    return facts
+
+
+def load_method(
+    weights: Path | str, card: Path | str, device: str, use: str | None = None, fix: str | None = None
+) -> tuple[Method, dict[str, Any]]:
+    """A fitted method and its card. Weights whose hash is not the card's are refused (DataError), never used.
+
+    use : the method that the configuration names; a card that names another is refused before anything of it is
+    imported, since a card may come from elsewhere and `use` may be a place in any module. fix : of the errors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    facts = read_card(card, use, fix)
+    fix = fix or _again(weights)
+    if sha256(Path(weights)) != facts["weights_sha256"]:
         raise DataError(
             "Weights do not belong to their card",
             where=weights,
             why="the file's SHA-256 differs from the one the training job recorded",
-            fix=_again(weights),
+            fix=fix,
         )
-    method = make_method(named, facts["settings"], facts["method"])
+    method = make_method(facts["use"], facts["settings"], facts["method"])
     try:
         arrays = load_file(str(weights))
     except (SafetensorError, ValueError, OSError) as error:
@@ -272,7 +292,7 @@ def load_method(
             "Cannot read weights",
             where=weights,
             why=f"it is no safetensors file ({error}); nothing else is ever loaded",
-            fix=_again(weights),
+            fix=fix,
         ) from error
     method.load(arrays, device)
     return method, facts

@@ -47,9 +47,7 @@ WORK = {name: parts for name, (file, parts) in ALL.items() if file.name != "targ
 
 
 def test_the_rules_are_found() -> None:
-    expected = (
-        "simulate_cohort list_cohort ingest prepare train restore measure analyse analyse_cohort collect"
-    )
+    expected = "simulate_cohort list_cohort ingest prepare train restore export measure analyse analyse_cohort collect"
     assert set(WORK) == {*expected.split(), "report_study", "report_run"}
 
 
@@ -115,7 +113,7 @@ def test_no_run_blocks_no_shell_no_retries(file: Path) -> None:
 
 
 def test_stage_files_state_their_contract() -> None:
-    for name in ("cohort", "prepare", "train", "restore", "measure", "analyse", "report"):
+    for name in ("cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"):
         head = (ROOT / "rules" / f"{name}.smk").read_text().split('"""')[1]
         assert "Needs:" in head, name
         assert "Makes:" in head, name
@@ -123,14 +121,24 @@ def test_stage_files_state_their_contract() -> None:
 
 def test_targets_have_docstrings() -> None:
     targets = {name: parts for name, (file, parts) in ALL.items() if file.name == "targets.smk"}
-    assert set(targets) == {"demo", "report", "cohorts", "models", "restored", "measured", "analysed"}
+    assert set(targets) == {
+        "demo",
+        "report",
+        "cohorts",
+        "models",
+        "restored",
+        "exported",
+        "measured",
+        "analysed",
+    }
     for name, parts in targets.items():
         assert [directive for directive, _ in parts] == ["docstring", "input"], name
 
 
 def test_stages_are_included_in_the_order_of_the_pipeline() -> None:
     included = re.findall(r'^include: "rules/(\w+)\.smk"', (ROOT / "Snakefile").read_text(), flags=re.M)
-    assert included[-7:] == ["cohort", "prepare", "train", "restore", "measure", "analyse", "report"]
+    stages = ["cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"]
+    assert included[-8:] == stages
     assert set(included) == {file.stem for file in FILES}
 
 

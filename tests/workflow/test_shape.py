@@ -27,6 +27,7 @@ TARGETS = {
     "cohorts": {"simulate_cohort", "ingest"},
     "models": {"simulate_cohort", "ingest", "prepare", "train"},
     "restored": {"simulate_cohort", "ingest", "prepare", "train", "restore"},
+    "exported": set(),  # nobody asks for files
     "measured": {"simulate_cohort", "ingest", "prepare", "train", "restore", "measure"},
     "analysed": STAGES | {"collect"},
 }
