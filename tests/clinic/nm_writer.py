@@ -13,6 +13,7 @@ of an anterior view run from the patient's right to the patient's left, of a pos
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Person:
     number: str
     birth: str = "19530417"
     when: str = "20190203"
-    clock: str = "131415"
+    clock: str = "131415.27"
     root: str = "1.2.840.99999.7734"
 
     @property
@@ -53,16 +54,32 @@ class Person:
 
     def secrets(self) -> tuple[str, ...]:
         """Lower-case words that may stand in no output, log or message."""
-        day = f"{self.when[:4]}-{self.when[4:6]}-{self.when[6:]}"
-        clock = f"{self.clock[:2]}:{self.clock[2:4]}:{self.clock[4:]}"
-        words = (self.family, self.given, self.number, self.birth, self.when, day, clock, self.root, *COMMON)
-        return tuple(word.lower() for word in words)
+        dates = [d for day in (self.birth, self.when) for d in (day, f"{day[:4]}-{day[4:6]}-{day[6:]}")]
+        clock = f"{self.clock[:2]}:{self.clock[2:4]}:{self.clock[4:6]}"
+        words = (self.family, self.given, self.number, self.number[3:], *dates, self.clock, clock, self.root)
+        return tuple(word.lower() for word in (*words, *COMMON))
 
 
 COMMON = (
     "xanadu", "kublai", "orchidarium", "featherstonehaugh", "marjoribanks", "cholmondeley", "brindle42", "8675309",
     "privateer", "keeps bees", "stung by wasps", "acc991827", "std44120", "wisteria", "5550199", "rosinante",
 )  # fmt: skip
+
+
+def betrayed(content: bytes | str, *people: Person) -> list[str]:
+    """What of these people a content tells, whatever its letters' case. A number counts where it stands by itself."""
+    text = (content.encode() if isinstance(content, str) else content).lower()
+    found = []
+    for word in dict.fromkeys(word for person in people for word in person.secrets()):
+        at = text.find(word.encode())
+        if at < 0:
+            continue
+        pattern = re.escape(word.encode())
+        if word[0].isdigit():  # else a long enough table of measurements would hold every date there is
+            pattern = rb"(?<![0-9.])" + pattern + rb"(?![0-9])"
+        if re.search(pattern, text):
+            found.append(word)
+    return found
 
 
 @dataclass

@@ -49,11 +49,12 @@ class Patient:
 
 PEOPLE = (
     Person("Quixotic", "Zebulon", "MRN7734211"),
-    Person("Abernathy", "Ottoline", "MRN5521987", "19410203", "20180607", "091523"),
-    Person("Bramblethwaite", "Ignatius", "MRN3318742", "19620929", "20200111", "154207"),
-    Person("Cattermole", "Wilhelmina", "MRN9046613", "19380512", "20170823", "102946"),
-    Person("Drinkwater", "Peregrine", "MRN2207195", "19471130", "20211014", "083358"),
-    Person("Eglantyne", "Hephzibah", "MRN6613408", "19550706", "20160329", "113619"),
+    Person("Abernathy", "Ottoline", "MRN5521987", "19410203", "20180607", "091523.27"),
+    Person("Bramblethwaite", "Ignatius", "MRN3318742", "19620929", "20200111", "154207.27"),
+    Person("Cattermole", "Wilhelmina", "MRN9046613", "19380512", "20170823", "102946.27"),
+    Person("Drinkwater", "Peregrine", "MRN2207195", "19471130", "20211014", "083358.27"),
+    Person("Eglantyne", "Hephzibah", "MRN6613408", "19550706", "20160329", "113619.27"),
+    Person("Farthingale", "Thaddeus", "MRN8812975", "19490815", "20190926", "140731.27"),
 )
 PATIENTS = (
     Patient(PEOPLE[0], 11),
@@ -63,6 +64,7 @@ PATIENTS = (
     Patient(PEOPLE[4], 15, has_map=False),
     Patient(PEOPLE[5], 16, clockwise=False),
 )
+SPOILED = Patient(PEOPLE[6], 17)
 
 
 def orbit(clockwise: bool, views: int = VIEWS) -> Acquisition:
@@ -130,12 +132,21 @@ def attenuation(patient: Patient) -> Any:
     return recon(torso(patient.seed).mu.data, VOXEL_MM, patient.person, headwards=patient.map_headwards)
 
 
-def write_clinic(folder: Path, patients: Sequence[Patient] = PATIENTS) -> Path:
-    """A folder of a clinic: one folder a patient, named after them, as are the files in it."""
-    for patient in patients:
+def write_clinic(
+    folder: Path, patients: Sequence[Patient] = PATIENTS, spoiled: Patient | None = SPOILED
+) -> Path:
+    """A folder of a clinic: one folder a patient, named after them, as are the files in it.
+
+    spoiled : one more, whose acquisition lost its end on the way. Among them lie what else such folders hold.
+    """
+    for patient in [*patients, *([spoiled] if spoiled else [])]:
         who = patient.person
         place = folder / f"{who.family} {who.given} {who.number}"
-        save(acquisition(patient), place / f"{who.family}_stress_{who.when}.dcm")
+        path = save(acquisition(patient), place / f"{who.family}_stress_{who.when}.dcm")
         if patient.has_map:
             save(attenuation(patient), place / f"{who.number} mu map of {who.family}.dcm")
+        if patient is spoiled:
+            path.write_bytes(path.read_bytes()[:-12_000])
+    first = patients[0].person
+    (folder / f"worklist of {first.when}.txt").write_text(f"{first.name} {first.number} {first.birth}\n")
     return folder
