@@ -23,10 +23,11 @@ from senmei.core.errors import DataError
 WHERE = "an Interfile header"
 _MAX_BYTES = 1 << 20
 _MAX_KEY, _MAX_VALUE = 128, 65536  # a list of radii is a long value
-_PAIR = re.compile(r"^([!;#%\s]*)([^:=;]*?)\s*:\s*=(.*)$", re.DOTALL)
+_SIGN = re.compile(r":\s*=")
 _BLANK = re.compile(r"[\s_!]+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d{1,4})?")
 _END = "endofinterfile"
+_LAST = re.compile(r"end[ \t_]+of[ \t_]+interfile[^\r\n\x1a]*(?:\r\n|[\r\n\x1a])?", re.IGNORECASE)
 _VALUE = re.compile(r"[{(]?\s*[-+.\deEdD]+(?:[,\s]+[-+.\deEdD]+)*\s*[})]?(?:\s*(?:mm|cm|sec|s|keV|deg|%))?")
 # Keys whose value may be a text; of every other key only numbers are kept.
 TEXTS = frozenset(
@@ -50,7 +51,7 @@ _COUNTING = frozenset("imagenumber timewindownumber framegroupnumber detectorhea
 
 def fold(key: str) -> str:
     """A key as keys are compared: lower case, without blanks, underscores and leading marks."""
-    return _BLANK.sub("", key.strip("!;#% \t")).lower()
+    return _BLANK.sub("", key.strip("!;#% \t\0")).lower()
 
 
 @dataclass(frozen=True)
@@ -128,13 +129,15 @@ def parse_header(text: str, *, where: object = WHERE, end: int | None = None) ->
     comments: list[tuple[str, str]] = []
     began = False
     for line in re.split(r"\r\n|\n|\r", text):
-        match = _PAIR.match(line.replace("\0", " "))
-        if match is None:
+        sign = _SIGN.search(line)
+        if sign is None:
             continue
-        marks, key, value = match[1], fold(match[2]), match[3]
+        before = line[: sign.start()]
+        commented = ";" in before[: len(before) - len(before.lstrip("!;#% \t\0"))]
+        key, value = fold(before), line[sign.end() :]
         if not began:
             if key != "interfile":
-                if ";" in marks:
+                if commented:
                     continue
                 break
             began = True
@@ -142,7 +145,7 @@ def parse_header(text: str, *, where: object = WHERE, end: int | None = None) ->
             break
         value = "".join(c if c.isprintable() else " " for c in value.split(";", 1)[0][:_MAX_VALUE]).strip()
         if key and len(key) <= _MAX_KEY and _technical(key, value):
-            (comments if ";" in marks else live).append((key, value))
+            (comments if commented else live).append((key, value))
     if not began:
         raise DataError(
             "Cannot use this Interfile",
@@ -171,10 +174,8 @@ def read_header(path: str | os.PathLike[str], *, where: object = WHERE) -> Inter
     except OSError as error:
         _unreadable(where, f"it cannot be read: {error.strerror or type(error).__name__}")
     text = block.decode("latin-1")  # never fails; texts beyond ASCII are not used
-    stop = re.search(
-        r"!?[ \t_]*end[ \t_]+of[ \t_]+interfile[^\r\n\x1a]*(?:\r\n|[\r\n\x1a])?", text, re.IGNORECASE
-    )
-    end = stop.end() if stop else min([len(text), *([text.index("\x1a")] if "\x1a" in text else [])])
+    stop = _LAST.search(text)
+    end = stop.end() if stop else len(text.split("\x1a", 1)[0])
     return parse_header(text[:end], where=where, end=end)
 
 

@@ -9,7 +9,7 @@ stands in front of the patient; a view is never mirrored. The detector at θ sta
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,6 +148,22 @@ def implausible(counts: np.ndarray) -> str | None:
     if large:
         return f"{large} of {flat.size} values are beyond {MAX_COUNTS:.0e} (up to {top:.2g})"
     return None
+
+
+def along_orbit(angles_deg: Sequence[float]) -> list[int]:
+    """The order of views that runs along the orbit, from behind the largest gap; views at one angle keep their order.
+
+    angles_deg : θ of each view in any order, of one head or of several; a full circle starts with the first view.
+    """
+    turned = [(angle - angles_deg[0]) % 360.0 for angle in angles_deg]
+    turned = [0.0 if 360.0 - angle < 1e-6 else angle for angle in turned]
+    order = sorted(range(len(turned)), key=turned.__getitem__)
+    ends = [*(turned[i] for i in order[1:]), 360.0]
+    gaps = [round(end - turned[i], 6) for i, end in zip(order, ends, strict=True)]
+    if len(order) > 1 and max(gaps) > 1.5 * sorted(gaps)[len(gaps) // 2]:
+        start = (gaps.index(max(gaps)) + 1) % len(order)
+        order = order[start:] + order[:start]
+    return order
 
 
 def _check_counts(counts: np.ndarray, ndim: int, axes: str, where: object) -> None:
