@@ -69,9 +69,10 @@ checkpoint list_cohort:
 
 
 rule ingest:
-    """Raw images of one shard: simulated, or read from a user's files and checked."""
+    """Raw images of one shard: simulated, gathered from an engine, or read from a user's files and checked."""
     input:
         scans=scans_table,
+        engine=engine_manifests,
     output:
         manifest="<results>/{study}/cohorts/{cohort}/raw/{shard}.tsv",
     log:

@@ -2,15 +2,36 @@
 
 from senmei.analyses import ANALYSES
 from senmei.core.fingerprint import fingerprint
+from senmei.core.running import refuse_orphans
 from senmei.measures import MEASURES
 
 LEARNED_MB = 4000
+
+if workflow.is_main_process and workflow.resource_settings.nodes and not workflow.resource_settings.cores:
+    refuse_orphans(Path.cwd())
 
 
 def shard_rows(wildcards):
     """The scan rows that a job works on, as one line."""
     listing(wildcards.study, wildcards.cohort)
     return frozen(plan[wildcards.study].shard_rows(wildcards.cohort, wildcards.shard))
+
+
+def engine_rows(wildcards):
+    """The images that an engine's job works on, as one line."""
+    listing(wildcards.study, wildcards.cohort)
+    seed = int(wildcards.get("seed", 0))
+    return frozen(plan[wildcards.study].engine_rows(wildcards.cohort, wildcards.shard, seed))
+
+
+def engine_settings(part):
+    """Input function: the settings that phantoms, or an engine's runs, depend on, as one line."""
+    return lambda wildcards: frozen(plan[wildcards.study].engine_settings(wildcards.cohort, part))
+
+
+def engine_minutes(wildcards, attempt):
+    """Run time of one seed: what the configuration allows for its images, more with each attempt."""
+    return int(plan[wildcards.study].engine_minutes(wildcards.cohort, wildcards.shard) * attempt)
 
 
 def cohort_settings(wildcards):
@@ -57,7 +78,8 @@ def worker_threads(wildcards):
 
 def training_processes(wildcards):
     """Processes that may fit a method: those that the configuration grants, at most one a sample of its batch."""
-    if not plan[wildcards.study].constants(wildcards.method).get("together", False):
+    study = plan[wildcards.study]
+    if study.given(wildcards.method) or not study.constants(wildcards.method).get("together", False):
         return 1
     options = plan[wildcards.study].method(wildcards.method)
     return min(config["processes"], options.get("batch", config["processes"]))
@@ -69,7 +91,9 @@ def training_threads(wildcards):
 
 
 def training_gpus(wildcards):
-    """One GPU a process, where `worker_gpu` asks for one."""
+    """One GPU a process, where `worker_gpu` asks for one; none to copy a given model."""
+    if plan[wildcards.study].given(wildcards.method):
+        return 0
     return worker_gpu(wildcards) * training_processes(wildcards)
 
 

@@ -41,7 +41,9 @@ def every(kind):
 
 
 def training_listings(wildcards):
-    """Wait until the cohorts to train on have been listed."""
+    """Wait until the cohorts to train on have been listed; a given model needs none of them."""
+    if plan[wildcards.study].given(wildcards.method):
+        return
     for cohort, settings in plan[wildcards.study].cohorts.items():
         if settings["use"] == "train":
             listing(wildcards.study, cohort)
@@ -55,6 +57,11 @@ def training_inputs(wildcards):
     return [
         f"<results>/{study.name}/prepared/{cohort}/{group}/{shard}.tsv" for cohort, group, shard in shards
     ]
+
+
+def given_model(wildcards):
+    """Weights and card that are given in place of fitting a method, where they are."""
+    return plan[wildcards.study].given(wildcards.method)
 
 
 def restore_inputs(wildcards):

@@ -14,4 +14,5 @@ with job(snakemake) as j:  # noqa: F821
         code=j.params.code,
         strict=j.params.strict,
         log=j.log,
+        engine=j.input.engine,
     )

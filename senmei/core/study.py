@@ -110,6 +110,10 @@ class Study:
         """What of a cohort's settings decides its phantoms (`part` 'phantom') or an engine's runs ('engine')."""
         return dict(cohort)
 
+    def engine_minutes(self, cohort: Mapping[str, Any]) -> float:
+        """How long an engine may take for one image and seed."""
+        return 60.0
+
     def render(
         self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
     ) -> dict[str, dict[str, Any]]:
@@ -181,6 +185,6 @@ class Study:
         """Roles of one group for one scan, and extra columns that become part of the scan's row.
 
         scan : its row, with what ingestion found out, and `siblings`: the subject's other images.
-        raw(image, role) loads a raw role of an image of the same subject. seed : the study's; derive from it by name.
+        raw(image, role) loads a raw role of an image of the same subject; KeyError where it has none. seed : the study's; derive from it by name.
         """
         raise NotImplementedError(type(self).__name__)

@@ -12,6 +12,7 @@ from senmei.core.study import Study, file_columns
 from senmei.io.atomic import sha256
 from senmei.io.roles import load_role
 from senmei.io.tables import Row
+from senmei.stages.engine import EngineOutput
 from senmei.stages.shards import Made, each_scan
 
 
@@ -25,11 +26,13 @@ def ingest_shard(
     code: str,
     strict: bool,
     log: Callable[[str], None],
+    engine: Sequence[Path | str] = (),
 ) -> None:
     """Write the raw manifest of a shard: one row an image and role.
 
     scans : the shard's rows of scans.tsv. Simulated images are written beside it, and what a study reads by itself;
-    other files of a user stay where they are and are named with their hash.
+    other files of a user stay where they are and are named with their hash. engine : manifests of phantoms and of each
+    seed, of cohorts that have them: what the study gathers from them is written.
     """
     images: dict[str, Row] = {}
     subjects: dict[str, list[Row]] = {}
@@ -38,16 +41,23 @@ def ingest_shard(
             images[row["image"]] = {**row, "scan": row["image"]}
             subjects.setdefault(row["subject"], []).append(images[row["image"]])
     simulated = cohort["source"] == "simulate"
+    looked = EngineOutput(engine, study, cohort) if engine else None
 
     @lru_cache(maxsize=1)  # bounded: images of one subject follow each other
     def subject_images(subject: str) -> dict[str, dict[str, Any]]:
         return study.simulate(subjects[subject], cohort, derive_seed(seed, "simulate", subject))
 
     def key(row: Row) -> str:
-        content = row["subject"] if simulated else content_of(row)
+        if looked:
+            content = looked.content(row)
+        else:
+            content = row["subject"] if simulated else content_of(row)
         return short_hash(code, seed, sorted(cohort.items(), key=str), row["image"], content)
 
     def produce(row: Row) -> Made:
+        if looked:
+            roles = looked.raw(row)
+            return Made(roles=roles, columns=roles.pop("columns", {}))
         if simulated:
             roles = dict(subject_images(row["subject"])[row["image"]])
             return Made(roles=roles, columns=roles.pop("columns", {}))

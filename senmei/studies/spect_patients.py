@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from senmei.core.errors import DataError
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Row
 from senmei.core.volume import Volume
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from senmei.phantoms.torso import Torso
     from senmei.physics.spect.geometry import Acquisition
     from senmei.physics.spect.imaging import Projectors
+
+    Render = Callable[[int, int], Torso]  # phase, how many times finer than the camera's bins
 
 
 def simulate_patient(
@@ -26,63 +29,74 @@ def simulate_patient(
     summing to 1; `attenuation` 1/cm, `labels`, `segments` on the reconstruction's grid; `heart` and `acquisition`.
     In `heart`, `site_mm` is the middle of the subject's defect, also in the image that does not have it.
     """
-    from senmei.phantoms.torso import draw_defect, draw_torso, draw_uptake
+    made = {
+        image: _image(render, cohort, projectors) for image, render in torsos(images, cohort, seed).items()
+    }
+    share_site([roles["heart"] for roles in made.values()])
+    return made
+
+
+def torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, Render]:
+    """Image -> what renders its torso at a phase, in voxels a number of times finer than the camera's bins."""
+    from senmei.phantoms.torso import draw_defect, draw_torso, draw_uptake, render_torso
 
     shape = draw_torso(draw_generator(seed, "torso"))
     uptake = draw_uptake(draw_generator(seed, "uptake"))
     low, high = cohort["defect_contrast"]
-    defect = draw_defect(draw_generator(seed, "defect"), contrast=(float(low), float(high)))
-    made = {
-        row["image"]: _image(shape, uptake, defect if int(row["defect"]) else None, cohort, projectors)
-        for row in images
-    }
-    hearts = [roles["heart"] for roles in made.values()]
-    for site in [heart["defect"]["centre_mm"] for heart in hearts if heart["defect"]]:
-        for heart in hearts:
-            heart["site_mm"] = site
-    return made
+    drawn = draw_defect(draw_generator(seed, "defect"), contrast=(float(low), float(high)))
+    matrix, slices = int(cohort["matrix"]), int(cohort["slices"])
 
-
-def _image(
-    shape: Any, uptake: Any, defect: Any, cohort: Mapping[str, Any], projectors: Projectors
-) -> dict[str, Any]:
-    from senmei.phantoms.torso import render_torso
-
-    grid = (int(cohort["matrix"]), int(cohort["matrix"]), int(cohort["slices"]))
-    voxel, fine = float(cohort["voxel_mm"]), int(cohort["oversample"])
-    phases = int(cohort["phases"])
-
-    def render(phase: int, factor: int) -> Torso:
-        size = (grid[0] * factor, grid[1] * factor, grid[2] * factor)
-        return render_torso(
+    def renderer(defect: Any) -> Render:
+        return lambda phase, factor: render_torso(
             shape,
             uptake=uptake,
             defect=defect,
-            grid=size,
-            voxel_mm=voxel / factor,
+            grid=(matrix * factor, matrix * factor, slices * factor),
+            voxel_mm=float(cohort["voxel_mm"]) / factor,
             phase=phase,
-            phases=phases,
+            phases=int(cohort["phases"]),
         )
 
+    return {row["image"]: renderer(drawn if int(row["defect"]) else None) for row in images}
+
+
+def share_site(hearts: Sequence[dict[str, Any]]) -> None:
+    """Tell the hearts of one subject's images where its defect is, also those that do not have it: `site_mm`."""
+    for site in [heart["defect"]["centre_mm"] for heart in hearts if heart["defect"]]:
+        for heart in hearts:
+            heart["site_mm"] = site
+
+
+def _image(render: Render, cohort: Mapping[str, Any], projectors: Projectors) -> dict[str, Any]:
+    fine, phases = int(cohort["oversample"]), int(cohort["phases"])
     still = render(0, 1)
     means = []
     for phase in range(phases):
         torso = still if fine == 1 and phase == 0 else render(phase, fine)
         coarse = torso if fine == 1 else render(phase, 1)
         means.append(expected_photons(torso, coarse, cohort, projectors))
-    mean = np.stack(means, axis=-1)
-    mean /= mean.sum()
-    keep = _slab(still, cohort.get("slab"))
-    cropped = {name: _crop(getattr(still, name), keep) for name in ("mu", "labels", "segments")}
-    mean = mean[:, keep] if phases > 1 else mean[:, keep, :, 0]
-    acquisition = orbit_of(cohort, cropped["mu"].shape)
+    maps = {"attenuation": still.mu, "labels": still.labels, "segments": still.segments}
+    return raw_roles(np.stack(means, axis=-1), maps, still.heart, cohort)
+
+
+def raw_roles(
+    mean: np.ndarray, maps: Mapping[str, Volume], heart: dict[str, Any] | None, cohort: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Raw roles of an image as ingestion keeps them, however its photons were simulated.
+
+    mean : (u, v, view, phase) photons of the whole field, in any unit. maps : `attenuation`, and `labels` and
+    `segments` where they are known. heart : where it lies; None where that is not known.
+    Raises DataError for a slab around a heart that nobody has placed.
+    """
+    mean = mean / mean.sum()
+    keep = _slab(maps["attenuation"], heart, cohort.get("slab"))
+    cropped = {name: _crop(volume, keep) for name, volume in maps.items()}
+    mean = mean[:, keep] if mean.shape[3] > 1 else mean[:, keep, :, 0]
     return {
-        "projections": Volume(mean.astype(np.float32), projection_affine(voxel)),
-        "attenuation": cropped["mu"],
-        "labels": cropped["labels"],
-        "segments": cropped["segments"],
-        "heart": still.heart,
-        "acquisition": acquisition.to_dict(),
+        "projections": Volume(mean.astype(np.float32), projection_affine(float(cohort["voxel_mm"]))),
+        **cropped,
+        **({} if heart is None else {"heart": heart}),
+        "acquisition": orbit_of(cohort, cropped["attenuation"].shape).to_dict(),
     }
 
 
@@ -130,13 +144,20 @@ def projection_affine(voxel_mm: float) -> np.ndarray:
     return np.diag([voxel_mm, voxel_mm, 1.0, 1.0])
 
 
-def _slab(torso: Torso, slices: int | None) -> slice:
+def _slab(grid: Volume, heart: Mapping[str, Any] | None, slices: int | None) -> slice:
     """Slices around the middle of the heart; all of them for None."""
-    n = torso.labels.shape[2]
+    n = grid.shape[2]
     if not slices or slices >= n:
         return slice(0, n)
-    ends = np.array([torso.heart["apex_mm"], torso.heart["base_mm"]], dtype=float)
-    middle = np.linalg.inv(torso.labels.affine) @ np.append(ends.mean(axis=0), 1.0)
+    if heart is None:
+        raise DataError(
+            "Cannot cut a slab around the heart",
+            where="slab",
+            why="the phantom does not say where its heart is",
+            fix="give its heart (`apex_mm` and `base_mm`) beside the phantom, or set `slab: null`",
+        )
+    ends = np.array([heart["apex_mm"], heart["base_mm"]], dtype=float)
+    middle = np.linalg.inv(grid.affine) @ np.append(ends.mean(axis=0), 1.0)
     first = int(np.clip(round(middle[2] - slices / 2), 0, n - slices))
     return slice(first, first + int(slices))
 

@@ -1,0 +1,139 @@
+"""The cameras of the study `spect_denoise`: SIMIND, driven seed by seed, or the projector that stands at home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from senmei.core.errors import ConfigError, DataError, SenmeiError
+from senmei.core.study import Row
+from senmei.studies.spect_phantoms import SETTINGS, builtin, phantom_kind, phases_of
+
+if TYPE_CHECKING:
+    from senmei.physics.spect.imaging import Projectors
+
+Load = Callable[[str], Any]
+
+# Settings of a cohort that decide what an engine makes of a phantom; how many counts and seeds there are do not.
+CAMERA = (
+    "engine", "matrix", "slices", "voxel_mm", "collimator", "views", "arc_deg", "start_deg", "radius_mm", "direction",
+    "histories", "simind",
+)  # fmt: skip
+_LIMITS = ("minutes",)  # of `simind`: when to give up
+
+
+def settings_of(cohort: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """What of a cohort's settings its phantoms ('phantom') or an engine's runs ('engine') depend on."""
+    own = {name: cohort[name] for name in (SETTINGS if part == "phantom" else CAMERA) if name in cohort}
+    if part == "engine" and "simind" in own:
+        own["simind"] = {k: v for k, v in own["simind"].items() if k not in _LIMITS}
+    return own
+
+
+def check_simulated(cohort: Mapping[str, Any]) -> None:
+    """Raise ConfigError for settings of a simulated cohort that do not go together."""
+    ours = builtin(cohort) and phantom_kind(cohort) == "torso"
+    if not ours and int(cohort["oversample"]) > 1:
+        raise ConfigError(
+            "Only our own torsos before our own projector can be oversampled",
+            where="oversample",
+            why=f"the cohort has `engine: {cohort['engine']}` and `phantom: {phantom_kind(cohort)}`, whose maps have "
+            "the voxels of the camera's bins",
+            fix="set `oversample: 1`; torsos are averaged over parts of voxels in any case",
+        )
+
+
+def check_programs(cohort: Mapping[str, Any]) -> None:
+    """Raise ConfigError when SIMIND or XCAT is asked for and is not there, or is not the right one."""
+    if not builtin(cohort):
+        from senmei.engines.simind.installation import check_simind
+
+        _as_config("engine", check_simind)
+
+
+def _as_config(key: str, look: Callable[[], Any]) -> None:
+    """Ask whether a program is there; what it answers becomes an error of the configuration's key."""
+    try:
+        look()
+    except SenmeiError as error:
+        raise ConfigError(error.what, where=key, why=f"{error.where}: {error.why}", fix=error.fix) from error
+
+
+def gather_patient(
+    image: Row,
+    phantom: Load,
+    runs: Sequence[tuple[Load, Row]],
+    cohort: Mapping[str, Any],
+    projectors: Projectors,
+) -> dict[str, Any]:
+    """Raw roles of an image: seeds of an engine averaged, or without any what the builtin camera expects.
+
+    Expected photons, those of the whole field and all phases summing to 1, as `simulate_patient` gives them.
+    `columns` tell of the engine, its histories and how many counts its own noise is worth.
+    """
+    from senmei.studies.spect_patients import expected_photons, raw_roles
+
+    attenuation = phantom("attenuation")
+    still = attenuation if attenuation.data.ndim == 3 else attenuation.like(attenuation.data[..., 0])
+    maps = {"attenuation": still} | {k: v for k in ("labels", "segments") if (v := phantom(k)) is not None}
+    if runs:
+        mean, columns = average_seeds(image, runs, cohort)
+    else:
+        torsos: list[Any] = phases_of(phantom)
+        mean = np.stack([expected_photons(torso, torso, cohort, projectors) for torso in torsos], axis=-1)
+        columns = {}
+    return {**raw_roles(mean, maps, phantom("heart"), cohort), "columns": columns}
+
+
+def average_seeds(
+    image: Row, runs: Sequence[tuple[Load, Row]], cohort: Mapping[str, Any]
+) -> tuple[np.ndarray, Row]:
+    """(u, v, view, phase) float64 counts/s/MBq of several seeds, weighted by their histories, and what is told of them.
+
+    With `scatter: false` of the cohort only what reached the camera unscattered. `columns`: engine and release, seeds,
+    histories of all of them, scattered share of the counts, sensitivity, and `engine_counts`, how many counts a camera
+    would have to collect for the noise that the simulation itself left (from the spread of the seeds; absent for one).
+    Raises DataError where two seeds gave the very same photons: they are one, counted twice.
+    """
+    part = "total" if cohort["scatter"] else "primary"
+    facts = [told for _, told in runs]
+    weights = np.array([float(told["histories"]) for told in facts])
+    weights /= weights.sum()
+    each = [np.asarray(load(part).data, np.float64) for load, _ in runs]
+    for n, data in enumerate(each):
+        if twin := next((m for m in range(n) if np.array_equal(each[m], data)), -1) + 1:
+            raise DataError(
+                "Two seeds gave the same photons",
+                where=f"{image['image']}, seeds {twin} and {n + 1}",
+                why="every bin is the same, so the generator began at the same place: their average is that of one",
+                fix="delete the manifest of one of them and run again; keep /RR out of simind.ini and the template",
+            )
+    mean = np.zeros_like(each[0])
+    for weight, data in zip(weights, each, strict=True):
+        mean += weight * data
+    scatter = sum(w * float(load("scatter").data.sum()) for w, (load, _) in zip(weights, runs, strict=True))
+    total = sum(w * float(load("total").data.sum()) for w, (load, _) in zip(weights, runs, strict=True))
+    columns: Row = {
+        "engine": cohort["engine"],
+        "engine_version": facts[0].get("version"),
+        "seeds": len(runs),
+        "histories": float(sum(told["histories"] for told in facts)),
+        "scattered_share": round(scatter / total, 5),
+        "counts_per_s_mbq": float(f"{total / mean.shape[3]:.6g}"),
+    }
+    if len(runs) > 1:
+        columns["engine_counts"] = float(f"{_worth(each, mean, weights):.3g}")
+    return mean, columns
+
+
+def _worth(each: Sequence[np.ndarray], mean: np.ndarray, weights: np.ndarray) -> float:
+    """Counts of a Poisson acquisition as noisy as the mean of the seeds.
+
+    Of N counts in bins of shares p the shares have the variance p/N, which sums to 1/N over all bins. The variance of
+    the mean of S seeds, each as noisy as its histories allow, is estimated by sum w (x - m)^2 / (S - 1).
+    """
+    spread = sum(w * float(((x - mean) ** 2).sum()) for w, x in zip(weights, each, strict=True))
+    variance = spread / (len(each) - 1) / float(mean.sum()) ** 2
+    return 1 / variance if variance > 0 else float("inf")

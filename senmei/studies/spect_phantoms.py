@@ -1,0 +1,100 @@
+"""What an engine is given to look at in the study `spect_denoise`: maps of torsos, of files, or of XCAT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from senmei.core.study import Listed, Row
+from senmei.core.volume import Volume
+
+# Settings that decide a phantom; those of the camera and of the dose do not.
+SETTINGS = (
+    "source", "phantom", "path", "xcat", "matrix", "slices", "voxel_mm", "phases", "defects", "defect_contrast",
+    "radius_mm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a projector looks at: activity and attenuation (1/cm) of one phase, (x, y, z)."""
+
+    activity: Volume
+    mu: Volume
+
+
+def phases_of(phantom: Callable[[str], Any]) -> list[Maps]:
+    """The maps of each phase of the heartbeat; one attenuation map stands for all where there is but one."""
+    activity, mu = phantom("activity"), phantom("attenuation")
+    if activity.data.ndim == 3:
+        return [Maps(activity, mu)]
+    still = mu.data.ndim == 3
+    return [
+        Maps(activity.like(activity.data[..., p]), mu if still else mu.like(mu.data[..., p]))
+        for p in range(activity.data.shape[3])
+    ]
+
+
+def phantom_kind(cohort: Mapping[str, Any]) -> str:
+    """'torso', 'file', 'xcat' (the program is run) or 'xcat files' of a cohort; '' for one of real acquisitions."""
+    if cohort["source"] == "xcat":
+        return "xcat files"
+    return str(cohort.get("phantom", "torso")) if cohort["source"] == "simulate" else ""
+
+
+def builtin(cohort: Mapping[str, Any]) -> bool:
+    """Whether a cohort's camera is our own projector."""
+    return cohort.get("engine", "builtin") == "builtin"
+
+
+def list_phantoms(cohort: Mapping[str, Any]) -> Listed | None:
+    """Participants, raw images and status rows of a cohort whose phantoms are files; None for others."""
+    if phantom_kind(cohort) == "file":
+        from senmei.studies import spect_phantom_files
+
+        return spect_phantom_files.list_phantoms(cohort)
+    return None
+
+
+def render_patient(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    """Phantom roles of one subject's images, on the camera's whole field. Deterministic in `seed`.
+
+    `activity` (x, y, z[, phase]) relative concentration, `attenuation` (x, y, z[, phase]) 1/cm, both float32; where
+    they are known `labels`, `segments` (x, y, z) and `heart`. Raises DataError naming the subject.
+    """
+    kind = phantom_kind(cohort)
+    if kind == "file":
+        from senmei.studies.spect_phantom_files import read_phantom
+
+        return {row["image"]: read_phantom(row, cohort) for row in images}
+    return render_torsos(images, cohort, seed)
+
+
+def render_torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
+    """Torsos as the builtin engine has them, of the same seed: only the camera is another."""
+    from senmei.studies.spect_patients import share_site, torsos
+
+    phases = int(cohort["phases"])
+    made: dict[str, dict[str, Any]] = {}
+    for image, render in torsos(images, cohort, seed).items():
+        beat = [render(phase, 1) for phase in range(phases)]
+        still = beat[0]
+        made[image] = {
+            "activity": _joined([torso.activity for torso in beat]),
+            "attenuation": _joined([torso.mu for torso in beat]),
+            "labels": still.labels,
+            "segments": still.segments,
+            "heart": still.heart,
+        }
+    share_site([roles["heart"] for roles in made.values()])
+    return made
+
+
+def _joined(volumes: Sequence[Volume]) -> Volume:
+    """One (x, y, z) volume as it is, several as (x, y, z, phase)."""
+    if len(volumes) == 1:
+        return volumes[0]
+    return volumes[0].like(np.stack([volume.data for volume in volumes], axis=-1))
