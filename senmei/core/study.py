@@ -185,6 +185,7 @@ class Study:
         """Roles of one group for one scan, and extra columns that become part of the scan's row.
 
         scan : its row, with what ingestion found out, and `siblings`: the subject's other images.
-        raw(image, role) loads a raw role of an image of the same subject; KeyError where it has none. seed : the study's; derive from it by name.
+        raw(image, role) loads a raw role of an image of the same subject; KeyError where it has none.
+        seed : the study's; derive from it by name.
         """
         raise NotImplementedError(type(self).__name__)

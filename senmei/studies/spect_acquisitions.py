@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from senmei.core.errors import DataError
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Row
-from senmei.physics.spect.counts import draw_counts, even_odd, thin_counts
+from senmei.physics.spect.counts import as_counts, draw_counts, even_odd, thin_counts
+from senmei.studies.spect_files import measured
 
 
 def acquired(
@@ -25,12 +27,18 @@ def acquired(
     mean : expected photons (u, v, view[, phase]), those of the whole field summing to 1. The full dose is drawn by the
     image's name and thinned to the scan's dose by the scan's, so that all groups of a scan, and all doses of an image,
     are made of the same photons. realisation : 0 is what was acquired; others are independent of it.
+    Of a cohort that was measured, `mean` are the counts of the full dose themselves: they are there once.
     """
     parts = np.moveaxis(mean, 3, 0) if mean.ndim == 4 else mean[None]
-    if settings["pairs"] == "split" and len(parts) == 1:
-        parts = np.repeat(parts / 2, 2, axis=0)
-    rng = draw_generator(seed, "counts", scan["image"], realisation)
-    counts = draw_counts(parts.astype(np.float64) * float(cohort["counts"]), rng)
+    if measured(cohort):
+        if realisation:
+            raise _acquired_once(scan, settings["pairs"])
+        counts = as_counts(parts, scan["scan"])
+    else:
+        if settings["pairs"] == "split" and len(parts) == 1:
+            parts = np.repeat(parts / 2, 2, axis=0)
+        rng = draw_generator(seed, "counts", scan["image"], realisation)
+        counts = draw_counts(parts.astype(np.float64) * float(cohort["counts"]), rng)
     if float(scan["dose"]) < 1:
         rng = draw_generator(seed, "dose", scan["scan"], realisation)
         counts, _ = thin_counts(counts, float(scan["dose"]), rng)
@@ -54,6 +62,8 @@ def paired(
     gated, split : its even against its odd gates, its first against its second half; both ways round (K = 2).
     """
     kind, wanted = settings["pairs"], int(settings["realisations"])
+    if measured(cohort) and (kind in ("independent", "split") or (kind == "gated" and len(parts) < 2)):
+        raise _acquired_once(scan, kind)
     counts = parts.sum(axis=0, dtype=np.int32)
     if kind == "independent":
         own = [counts]
@@ -70,6 +80,13 @@ def paired(
         share = np.full(len(halves), 0.5)
         return np.stack([a for a, _ in halves]), np.stack([b for _, b in halves]), share, share
     first, second = even_odd(parts)
-    even = len(parts[0::2]) / len(parts)
+    # gates of a patient are unequally long (the last ones lose beats); their counts tell how long they were
+    even = float(first.sum() / max(1, counts.sum())) if measured(cohort) else len(parts[0::2]) / len(parts)
     shares = np.array([even, 1 - even])
     return np.stack([first, second]), np.stack([second, first]), shares, shares[::-1]
+
+
+def _acquired_once(scan: Row, kind: str) -> DataError:
+    why = "it is not gated" if kind == "gated" else "a patient was acquired once, and not in two halves"
+    fix = "set `pairs: thinning`: random halves of the one acquisition, which are independent"
+    return DataError(f"No {kind} pairs of a measured acquisition", where=scan["scan"], why=why, fix=fix)

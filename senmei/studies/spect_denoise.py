@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy as np
 from senmei.core.cohorts import with_entity
 from senmei.core.errors import ConfigError
 from senmei.core.seeds import unit_interval
-from senmei.core.study import Row, Study
+from senmei.core.study import Listed, Row, Study
+from senmei.core.volume import Volume
+from senmei.studies.spect_files import measured
+from senmei.studies.spect_phantoms import builtin, phantom_kind
 
 
 class SPECTDenoise(Study):
@@ -25,6 +29,8 @@ class SPECTDenoise(Study):
         "projection_pair": ("noisy_projections", "repeat_projections"),
     }
     conditions = ("dose",)
+    phantom_module = "senmei.studies.spect_phantoms"
+    engine_module = "senmei.studies.spect_simind"
     primary = ("nrmse", "wall_thickness_error", "defect_recovery", "auc")
     figures = {"colour": "nuclear", "tradeoff": ("liver_noise", "added_blur")}
     sentences = (
@@ -71,7 +77,7 @@ class SPECTDenoise(Study):
         self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> list[Row]:
         """Each dose is a scan: sub-001_acq-dose25, ..."""
-        if settings["pairs"] == "gated" and int(cohort["phases"]) < 2:
+        if settings["pairs"] == "gated" and not measured(cohort) and int(cohort["phases"]) < 2:
             raise ConfigError(
                 "There are no gates to pair",
                 where="degradation.pairs: gated",
@@ -85,7 +91,102 @@ class SPECTDenoise(Study):
                 rows.append({"scan": with_entity(image["image"], "acq", tag), **image, "dose": float(dose)})
         return rows
 
+    def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Pairs and reconstructions that acquisitions of patients cannot give."""
+        from senmei.studies.spect_engines import check_simulated
+        from senmei.studies.spect_files import check_measured
+
+        if measured(cohort):
+            check_measured(cohort, settings)
+        else:
+            check_simulated(cohort)
+
+    def list_files(
+        self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
+    ) -> Listed | None:
+        """A clinic's folder of acquisitions and their attenuation maps; or a folder of phantoms."""
+        from senmei.studies.spect_files import list_acquisitions
+        from senmei.studies.spect_phantoms import list_phantoms
+
+        return list_acquisitions(cohort, folder, log) if measured(cohort) else list_phantoms(cohort)
+
+    # ---- programs of others that simulate ----
+    def listed(self, cohort: Mapping[str, Any]) -> bool:
+        """Acquisitions and phantoms that are files."""
+        return super().listed(cohort) or phantom_kind(cohort) == "file"
+
+    def seeds(self, cohort: Mapping[str, Any]) -> int | None:
+        """SIMIND's; none for phantoms of others before our own projector."""
+        if measured(cohort) or (builtin(cohort) and phantom_kind(cohort) == "torso"):
+            return None
+        return 0 if builtin(cohort) else int(cohort["seeds"])
+
+    def check_programs(self, cohort: Mapping[str, Any]) -> None:
+        """SIMIND and XCAT, where a cohort asks for them."""
+        from senmei.studies.spect_engines import check_programs
+
+        if not measured(cohort):
+            check_programs(cohort)
+
+    def engine_settings(self, cohort: Mapping[str, Any], part: str) -> dict[str, Any]:
+        """Phantoms depend on the anatomy, runs on the camera; neither on doses."""
+        from senmei.studies.spect_engines import settings_of
+
+        return settings_of(cohort, part)
+
+    def engine_minutes(self, cohort: Mapping[str, Any]) -> float:
+        """The cohort's own limit, for each gate."""
+        return float(cohort["simind"]["minutes"]) * int(cohort["phases"])
+
+    def render(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
+        """Maps of one subject's images for an engine."""
+        from senmei.studies.spect_phantoms import render_patient
+
+        return render_patient(images, cohort, seed)
+
+    def run_engine(
+        self,
+        image: Row,
+        phantom: Callable[[str], Any],
+        cohort: Mapping[str, Any],
+        *,
+        number: int,
+        seed: int,
+        minutes: float,
+    ) -> tuple[dict[str, Any], Row]:
+        """One seed of SIMIND."""
+        from senmei.studies.spect_simind import run_patient
+
+        return run_patient(image, phantom, cohort, number=number, seed=seed, minutes=minutes)
+
+    def gather(
+        self,
+        image: Row,
+        phantom: Callable[[str], Any],
+        runs: Sequence[tuple[Callable[[str], Any], Row]],
+        cohort: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The photons that an engine expects, looked at as a camera's files would be."""
+        from senmei.studies.spect_engines import gather_patient
+
+        made = gather_patient(image, phantom, runs, cohort, self._projectors())
+        self.accept(image["image"], made, counted=False)
+        return made
+
     # ---- raw ----
+    def read(self, image: Row, cohort: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The counts of a patient's acquisition, looked at."""
+        from senmei.studies.spect_files import read_acquisition
+
+        if not measured(cohort):
+            return None
+        roles, columns = read_acquisition(image, cohort)
+        found = self.accept(image["image"], roles, counted=True)
+        heart = " ".join(f"{mm:g}" for mm in found["heart_mm"])
+        return {**roles, "columns": {**columns, "direction": found["direction"], "heart_mm": heart}}
+
     def simulate(
         self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
     ) -> dict[str, dict[str, Any]]:
@@ -113,7 +214,7 @@ class SPECTDenoise(Study):
             projections = projections.sum(axis=3)
         acquisition = Acquisition.from_dict(roles["acquisition"])
         return check_acquisition(
-            projections, acquisition, roles["attenuation"], roles["labels"], image, counted=counted
+            projections, acquisition, roles.get("attenuation"), roles.get("labels"), image, counted=counted
         )
 
     # ---- roles ----
@@ -133,21 +234,21 @@ class SPECTDenoise(Study):
         def own(role: str) -> Any:
             return raw(scan["image"], role)
 
-        if group == "truth":
-            return self._truth(scan, own, cohort, settings)
-        mean, attenuation = own("projections"), own("attenuation")
+        if group == "truth":  # of a patient nobody knows it
+            return ({}, {}) if measured(cohort) else self._truth(scan, own, cohort, settings)
+        mean, grid = own("projections"), _grid(own)
         parts = acquired(mean.data, scan, cohort, settings, seed)
         counts = parts.sum(axis=0, dtype=np.int32)
-        columns: Row = {"counts": int(counts.sum())}
+        columns: Row = {"counts": int(counts.sum(dtype=np.int64))}
         if group == "input":
             (image,) = self._images(counts[None], np.ones(1), scan, own, cohort, settings)
-            region = find_heart(attenuation.like(image), scan["scan"])
-            mask = attenuation.like(region.mask.astype(np.uint8))
-            return {"input": attenuation.like(image), "mask": mask}, {**columns, "scale": region.level}
+            region = find_heart(grid.like(image), scan["scan"])
+            mask = grid.like(region.mask.astype(np.uint8))
+            return {"input": grid.like(image), "mask": mask}, {**columns, "scale": region.level}
         if group == "projections":
             return {
                 "projections": mean.like(counts),
-                "attenuation": attenuation,
+                "attenuation": grid,  # without a map all zero: nothing models it
                 "acquisition": own("acquisition"),
                 "reconstruction": {**settings["reconstruction"], "unit": self._unit(scan, own, cohort)},
             }, columns
@@ -160,11 +261,11 @@ class SPECTDenoise(Study):
             }, columns
         acquisitions = np.concatenate([counts[None], noisy, repeat])
         images = self._images(acquisitions, np.concatenate([[1.0], *shares]), scan, own, cohort, settings)
-        columns["scale"] = find_heart(attenuation.like(images[0]), scan["scan"]).level
+        columns["scale"] = find_heart(grid.like(images[0]), scan["scan"]).level
         k = len(noisy)
         return {
-            "noisy": attenuation.like(np.moveaxis(images[1 : 1 + k], 0, -1)),
-            "repeat": attenuation.like(np.moveaxis(images[1 + k :], 0, -1)),
+            "noisy": grid.like(np.moveaxis(images[1 : 1 + k], 0, -1)),
+            "repeat": grid.like(np.moveaxis(images[1 + k :], 0, -1)),
         }, columns
 
     def _projectors(self) -> Any:
@@ -180,8 +281,9 @@ class SPECTDenoise(Study):
         from senmei.physics.spect.imaging import Imaging
 
         if self._kept.get("image") != scan["image"]:
-            acquisition, mu = Acquisition.from_dict(own("acquisition")), own("attenuation").data
-            imaging = Imaging(acquisition, mu, settings["reconstruction"], self._projectors())
+            acquisition, mu = Acquisition.from_dict(own("acquisition")), _map(own)
+            values = None if mu is None else mu.data
+            imaging = Imaging(acquisition, values, settings["reconstruction"], self._projectors())
             self._kept |= {"image": scan["image"], "imaging": imaging, "reference": None}
         return self._kept["imaging"]
 
@@ -190,7 +292,8 @@ class SPECTDenoise(Study):
         from senmei.physics.spect.imaging import photons_of_unit_uptake
 
         acquisition = Acquisition.from_dict(own("acquisition"))
-        return photons_of_unit_uptake(float(cohort["counts"]) * float(scan["dose"]), acquisition)
+        counts = float(scan["full_counts"] if measured(cohort) else cohort["counts"])
+        return photons_of_unit_uptake(counts * float(scan["dose"]), acquisition)
 
     def _images(
         self,
@@ -240,3 +343,22 @@ class SPECTDenoise(Study):
             "heart": heart,
         }
         return roles, {"data_range": level}
+
+
+def _map(own: Callable[[str], Any]) -> Volume | None:
+    """The attenuation map of an image; None where it came without one."""
+    try:
+        return own("attenuation")
+    except KeyError:
+        return None
+
+
+def _grid(own: Callable[[str], Any]) -> Volume:
+    """A volume on the grid of the reconstruction: the attenuation map, or float32 zeros where there is none."""
+    from senmei.physics.spect.geometry import Acquisition, grid_of
+
+    found = _map(own)
+    if found is not None:
+        return found
+    empty = grid_of(Acquisition.from_dict(own("acquisition")))
+    return empty.like(empty.data.astype(np.float32))

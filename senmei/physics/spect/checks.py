@@ -14,7 +14,7 @@ import numpy as np
 from senmei.core.errors import DataError
 from senmei.core.volume import Volume
 from senmei.physics.spect.counts import as_counts
-from senmei.physics.spect.geometry import Acquisition
+from senmei.physics.spect.geometry import Acquisition, grid_of
 from senmei.physics.spect.heart_region import find_heart
 
 _LEAST = 0.2  # a view with less than this share of its neighbours' counts is taken as lost
@@ -26,7 +26,7 @@ def check_acquisition(
     projections: np.ndarray,
     acquisition: Acquisition,
     mu: Volume | None,
-    grid: Volume,
+    grid: Volume | None,
     where: object,
     *,
     counted: bool = True,
@@ -34,12 +34,14 @@ def check_acquisition(
     """All checks of one scan, cheapest first; about 0.3 s at 64 x 64 x 40.
 
     projections : (u, v, view) photons. mu : attenuation map, 1/cm, None where there is none. grid : a Volume on the
-    reconstruction's grid (its values are not looked at). where : the scan, for messages. counted : whether the
-    photons are counts; False for expectations, which need not be whole.
+    reconstruction's grid (its values are not looked at), None for the acquisition's own around the origin.
+    where : the scan, for messages. counted : whether the photons are counts; False for expectations, which need not
+    be whole.
     Returns what was found: `direction` ('consistent' or 'undecided'), `heart_mm` (centre of the heart region).
     """
     check_counts(projections, where, counted=counted)
     check_views(projections, acquisition, where)
+    grid = grid_of(acquisition) if grid is None else grid
     if mu is not None:
         check_attenuation(mu, acquisition, grid, where)
     coarse, geometry, thick = _coarse(projections, acquisition, None if mu is None else mu.data)

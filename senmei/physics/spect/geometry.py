@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from senmei.core.errors import DataError, nearest
+from senmei.core.volume import Volume
 from senmei.physics.gamma_camera import GammaCamera
 
 DIRECTIONS = ("ccw", "cw")
@@ -144,6 +145,13 @@ def orbit(
     radii = (radius_mm,) if isinstance(radius_mm, int | float) else tuple(radius_mm)
     nx, ny, nz = shape
     return Acquisition((nx, ny, nz), voxel_mm, angles, radii, direction, camera or GammaCamera())
+
+
+def grid_of(acquisition: Acquisition) -> Volume:
+    """An empty image (x, y, z) uint8 on the acquisition's grid, its centre at the world's origin."""
+    affine = np.diag([acquisition.voxel_mm] * 3 + [1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * acquisition.voxel_mm for n in acquisition.shape]
+    return Volume(np.zeros(acquisition.shape, np.uint8), affine)
 
 
 def _numbers(values: Any, key: str) -> tuple[float, ...]:

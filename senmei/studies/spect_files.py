@@ -1,0 +1,331 @@
+"""Acquisitions of patients, from a clinic's folder into the study: listed without identities, looked at, handed over.
+
+What is listed is read at once and kept in the cohort's own folder, under the subject's label: the names of a clinic's
+files may hold patients' names, and so may the tags in them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from senmei.core.errors import ConfigError, DataError, SenmeiError, of_the_disk
+from senmei.core.study import Listed, Row
+from senmei.core.volume import Volume
+from senmei.io.names import stem
+
+if TYPE_CHECKING:
+    from senmei.physics.spect.geometry import Acquisition
+    from senmei.studies.spect_doors import Found
+
+MEASURED = ("dicom", "interfile")  # sources whose projections are counts, not expectations
+
+
+def measured(cohort: Mapping[str, Any]) -> bool:
+    """Whether a cohort's projections were counted by a camera: there is no truth, and no further realisation."""
+    return cohort["source"] in MEASURED
+
+
+def check_measured(cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what cannot be done with measured acquisitions, whatever is in the files."""
+    pairs = settings["pairs"]
+    if cohort["use"] == "train" and pairs not in ("thinning", "gated"):
+        why = {
+            "independent": "a patient was acquired once: there is no second acquisition",
+            "split": "what was counted in each half of the time is not in the files",
+        }[pairs]
+        fix = "set `pairs: thinning` (halves of the one acquisition), or `gated` where all of them are gated"
+        raise ConfigError(
+            "Measured acquisitions have no such pairs", where=f"degradation.pairs: {pairs}", why=why, fix=fix
+        )
+    recipe = settings["reconstruction"]
+    modelled = [key for key in ("attenuation", "scatter") if recipe[key] is True]
+    if cohort["attenuation"] == "none" and recipe["method"] == "osem" and modelled:
+        raise ConfigError(
+            "There is no attenuation map",
+            where=" and ".join(f"degradation.reconstruction.{key}" for key in modelled),
+            why="the cohort says `attenuation: none`, and these need the patient's map",
+            fix="set them to false, or bring maps and set `attenuation: maps` of the cohort",
+        )
+    if cohort["window"] != "auto" and cohort["window"][0] >= cohort["window"][1]:
+        raise ConfigError(
+            "Not an energy window",
+            where=f"window: {list(cohort['window'])}",
+            why="its lower level is not below its upper one",
+            fix="give [low, high] in keV, or auto",
+        )
+
+
+# ---- listing ----
+
+
+def list_acquisitions(cohort: Mapping[str, Any], folder: Path, log: Callable[[str], None]) -> Listed:
+    """Participants, images and status rows of a folder of acquisitions; what is taken is kept below `folder`.
+
+    Subjects have the labels of `senmei.io.deidentify`, sessions and runs are numbered in the order of acquisition.
+    Images: `image`, `subject`, `session`, `run`, `repeat`, `gates`, `path`, `facts_path` and `attenuation_path`.
+    One file that cannot be used never stops the others. Raises DataError when the folder is not there.
+    """
+    from senmei.studies.spect_doors import find_acquisitions
+
+    items, others = find_acquisitions(cohort)
+    return keep(items, others, cohort, Path(folder) / "acquisitions", log)
+
+
+def keep(
+    items: Sequence[Found],
+    others: Mapping[str, int],
+    cohort: Mapping[str, Any],
+    store: Path,
+    log: Callable[[str], None],
+) -> Listed:
+    """Read what was found and keep it below `store`; rows as of `list_acquisitions`. others : reason -> files left."""
+    from senmei.io.deidentify import secret_key, subject_label
+
+    key = secret_key()
+    status: list[Row] = []
+    images: list[Row] = []
+    written: set[Path] = set()
+    sessions = _sessions(items)
+    several = Counter((i.identity, i.session) for i in items if i.kind == "projections")
+    runs: Counter[tuple[str, str]] = Counter()
+    used: set[int] = set()
+    for item in items:
+        subject = subject_label(item.identity, key)
+        told = f"{item.title}: "
+        if item.kind not in ("projections", "map"):
+            status.append(_row(subject, "left", told + item.kind))
+        if item.kind != "projections":
+            continue
+        visit = item.identity, item.session
+        runs[visit] += 1
+        run = runs[visit] if several[visit] > 1 else None
+        name = stem(subject, sessions[visit], run)
+        try:
+            maps = [] if cohort["attenuation"] == "none" else _maps_of(item, items, name)
+            used |= {id(m) for m in maps}
+            files, gates = _take(item, maps, name, store)
+        except (OSError, ValueError, SenmeiError) as error:
+            if of_the_disk(error):
+                raise
+            status.append(_row(subject, "failed", told + item.clean(_why(error)), name))
+            continue
+        written |= set(files.values())
+        images.append(
+            {
+                "image": name,
+                "subject": subject,
+                "session": sessions[visit],
+                "run": run,
+                "repeat": 1 + sum(i["subject"] == subject for i in images),
+                "gates": gates,
+                **{column: str(path.resolve()) for column, path in files.items()},
+            }
+        )
+        log(f"{name}: taken ({item.title}){', with its attenuation map' if maps else ''}")
+    for item in items:
+        if item.kind == "map" and id(item) not in used:
+            why = "attenuation map, not used: the cohort wants none, or it goes with no acquisition that was taken"
+            status.append(_row(subject_label(item.identity, key), "left", f"{item.title}: {why}"))
+    status += [_row("", "left", f"{count} x {reason}") for reason, count in sorted(others.items())]
+    _tidy(store, written)
+    for image in images:
+        image.setdefault("attenuation_path", None)
+    present = dict.fromkeys(image["subject"] for image in images)
+    return [{"subject": subject} for subject in present], images, status
+
+
+def _row(subject: str, status: str, error: str, scan: str | None = None) -> Row:
+    return {"scan": scan, "subject": subject, "status": status, "error": error}
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong without a place: that is a file's name. Of other errors only their kind: they may name it too."""
+    if isinstance(error, SenmeiError):
+        return f"{error.what}: {error.why}. Fix: {error.fix}"
+    return f"it cannot be read ({type(error).__name__})"
+
+
+def _sessions(items: Iterable[Found]) -> dict[tuple[str, str], str]:
+    """(patient, visit) -> '1', '2', ... in the order of a patient's visits that hold acquisitions."""
+    result: dict[tuple[str, str], str] = {}
+    count: Counter[str] = Counter()
+    for item in items:
+        visit = item.identity, item.session
+        if item.kind == "projections" and visit not in result:
+            count[item.identity] += 1
+            result[visit] = str(count[item.identity])
+    return result
+
+
+def _maps_of(item: Found, items: Sequence[Found], name: str) -> list[Found]:
+    """The one map of an acquisition: of its visit, else of its patient; of several the one that lies beside it.
+
+    Raises DataError where there is none, or where several could be meant.
+    """
+    own = [m for m in items if m.kind == "map" and m.of(item)]
+    same_visit = [m for m in own if m.session == item.session]
+    found = same_visit or own
+    if len(found) > 1:
+        found = [m for m in found if m.folder == item.folder] or found
+    if len(found) > 1:
+        found = [m for m in found if m.beside(item)] or found
+    if len(found) == 1:
+        return found
+    why = f"{len(found)} attenuation maps could be meant" if found else "no attenuation map came with it"
+    fix = (
+        "keep one map a visit, or lay each beside its acquisition in a folder of its own"
+        if found
+        else "bring its map; or set `attenuation: none`, and attenuation and scatter of the reconstruction to false"
+    )
+    raise DataError("Cannot tell its attenuation map", where=name, why=why, fix=fix)
+
+
+def _take(item: Found, maps: Sequence[Found], name: str, store: Path) -> tuple[dict[str, Path], int]:
+    """Read an acquisition and its map and keep them; columns with the files, and the number of gates."""
+    from senmei.io.projection_store import save_projections
+    from senmei.io.projections import Projections
+    from senmei.io.roles import save_role
+
+    projections = item.load()
+    if not isinstance(projections, Projections):
+        raise DataError(
+            "Not an acquisition", where=name, why="the file holds images, not projections", fix="leave it out"
+        )
+    projections.check(name)
+    counts, facts = save_projections(store / name, projections)
+    files = {"path": counts, "facts_path": facts}
+    for each in maps:
+        volume = each.load()
+        if not isinstance(volume, Volume):
+            raise DataError(
+                "Not an attenuation map", where=name, why="its file holds no volume", fix="leave it out"
+            )
+        plain = Volume(np.asarray(volume.data, np.float32), volume.affine)
+        files["attenuation_path"] = save_role(store / f"{name}_attenuation", plain)
+    return files, projections.gates
+
+
+def _tidy(store: Path, written: set[Path]) -> None:
+    """Remove what an earlier listing kept and this one did not: a patient who was withdrawn is to be gone."""
+    if store.is_dir():
+        for path in store.iterdir():
+            if path not in written:
+                path.unlink(missing_ok=True)
+
+
+# ---- reading ----
+
+
+def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any], Row]:
+    """Raw roles of a listed acquisition, and its columns; not yet looked at, see `SPECTDenoise.accept`.
+
+    Roles: `projections` (u, v, view) or (u, v, view, gate) int32 counts; `attenuation` 1/cm, where there is a map;
+    `acquisition`; `file_facts`: what else the file tells, without identifiers. Columns: `full_counts`, `window`,
+    `collimator`. Raises DataError naming the image: no photopeak window, no known collimator, no counts, or a map on
+    another grid.
+    """
+    from senmei.io.projection_store import load_projections
+    from senmei.physics.spect.counts import as_counts
+    from senmei.physics.spect.energy_windows import camera_of, choose_window
+
+    where = row["image"]
+    told = load_projections(row["path"], row["facts_path"], where)
+    nuclide = cohort["nuclide"] or told.nuclide
+    number, kev = choose_window(told.windows, nuclide, cohort["window"], where)
+    collimator = cohort["collimator"] or told.collimator
+    if not collimator:
+        raise DataError(
+            "Its collimator is not known",
+            where=where,
+            why="the file names none that Senmei knows, and the cohort does not say",
+            fix="set `collimator:` of the cohort to LEHR, LEAP, LEUR, ME or HE",
+        )
+    window = told.windows[number]
+    camera = camera_of(window, kev, collimator, where)
+    counts = np.moveaxis(as_counts(told.counts[number], where), 0, -1)  # (u, v, view, gate)
+    data = np.ascontiguousarray(counts[..., 0] if told.gates == 1 else counts)
+    acquisition = acquisition_of(told, data.shape, camera, where)
+    roles: dict[str, Any] = {
+        "projections": Volume(data, np.diag([told.pixel_mm, told.pixel_mm, 1.0, 1.0])),
+        "acquisition": acquisition.to_dict(),
+        "file_facts": {
+            "nuclide": nuclide,
+            "agent": told.agent,
+            "collimator": collimator,
+            "window": [window.name, window.low_kev, window.high_kev],
+            "duration_s": told.duration_s,
+            "gates": told.gates,
+            "facts": dict(told.facts),
+        },
+    }
+    if row.get("attenuation_path") and cohort["attenuation"] != "none":
+        roles["attenuation"] = read_map(Path(row["attenuation_path"]), acquisition, where)
+    columns = {
+        "full_counts": int(data.sum(dtype=np.int64)),
+        "window": f"{window.low_kev:g}-{window.high_kev:g}",
+        "collimator": collimator,
+    }
+    return roles, columns
+
+
+def acquisition_of(told: Any, shape: tuple[int, ...], camera: Any, where: object) -> Acquisition:
+    """The geometry of projections (u, v, view, ...): cubic voxels of the bins' edge, as many across as bins along u.
+
+    Nothing is cropped or padded: the axis of rotation lies in the middle of the bins, whether they are even or odd.
+    """
+    from senmei.physics.spect.geometry import Acquisition
+
+    try:
+        return Acquisition(
+            shape=(shape[0], shape[0], shape[1]),
+            voxel_mm=told.pixel_mm,
+            angles_deg=told.angles_deg,
+            radius_mm=told.radius_mm,
+            direction=told.direction,
+            camera=camera,
+        )
+    except DataError as error:
+        raise DataError(error.what, where=where, why=error.why, fix="export the scan again") from error
+
+
+def read_map(path: Path, acquisition: Acquisition, where: object) -> Volume:
+    """An attenuation map on the grid of the reconstruction. Raises DataError for one on another grid.
+
+    Axes are turned to x to the right, y to the front, z to the head; nothing is resampled.
+    """
+    from senmei.io.roles import load_role
+    from senmei.physics.spect.checks import check_attenuation
+    from senmei.physics.spect.geometry import grid_of
+
+    try:
+        volume = load_role(path, ndim=(3,))
+    except DataError as error:  # its place is a path
+        raise DataError(
+            error.what, where=f"{where}: attenuation map", why=error.why, fix=error.fix
+        ) from error
+    mu = upright(volume)
+    grid = grid_of(acquisition)
+    check_attenuation(mu, acquisition, grid, where)
+    return replace(grid, data=np.ascontiguousarray(mu.data, dtype=np.float32))
+
+
+def upright(volume: Volume) -> Volume:
+    """The same image with its axes along x, y and z: axes are exchanged and turned round, values stay as they are."""
+    order = [int(np.argmax(np.abs(volume.affine[row, :3]))) for row in range(3)]
+    if sorted(order) != [0, 1, 2]:
+        return volume  # oblique beyond doubt: refused where the grids are compared
+    affine = volume.affine.copy()
+    affine[:, :3] = volume.affine[:, order]
+    data = np.transpose(volume.data, order)
+    for axis in range(3):
+        if affine[axis, axis] < 0:
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+            affine[:, axis] *= -1
+            data = np.flip(data, axis)
+    return Volume(np.ascontiguousarray(data), affine)

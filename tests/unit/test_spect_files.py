@@ -1,0 +1,490 @@
+"""Acquisitions of patients in the study `spect_denoise`: listed without names, looked at, thinned, never made up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from senmei.core.configuration import load_yaml, merge, resolve
+from senmei.core.errors import ConfigError, DataError, SenmeiError
+from senmei.core.volume import Volume
+from senmei.io.projection_store import load_projections, save_projections
+from senmei.io.projections import EnergyWindow, Projections
+from senmei.physics.spect.energy_windows import camera_of, choose_window
+from senmei.physics.spect.geometry import Acquisition, grid_of
+from senmei.stages.plan import Plan
+from senmei.studies import spect_doors
+from senmei.studies.spect_denoise import SPECTDenoise
+from senmei.studies.spect_doors import Found
+from senmei.studies.spect_files import list_acquisitions, read_acquisition, read_map, upright
+from tests.clinic.patients import PEOPLE, Patient, orbit, shot, torso
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = 5
+PEAK = EnergyWindow("Tc99m", 126.45, 154.55)
+LOWER = EnergyWindow("scatter", 108.0, 122.0)
+WHO = ("Quixotic", "MRN7734211")
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENMEI_DEID_KEY", "of these tests")
+
+
+def parts(degradation: dict[str, Any] | None = None, **cohort: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a clinic's cohort, and of the degradation."""
+    studies = {
+        "mri_denoise": {"enabled": False},
+        "spect_denoise": {
+            "preset": "tiny",
+            "cohorts": {"clinic": {"use": "test", "source": "dicom", "path": "clinic", **cohort}},
+            "degradation": merge(
+                {"pairs": "thinning", "reconstruction": {"iterations": 1, "subsets": 5}}, degradation or {}
+            ),
+        },
+    }
+    config = merge(load_yaml(ROOT / "config" / "config.yaml"), {"studies": studies})
+    found = resolve(config, ROOT)["studies"]["spect_denoise"]
+    return found["cohorts"]["clinic"], found["degradation"]
+
+
+def acquired(patient: Patient) -> Projections:
+    """The patient's acquisition as a reader would give it."""
+    geometry = orbit(patient.clockwise)
+    return Projections(
+        counts=np.asarray(shot(patient).counts, np.int32),
+        windows=(PEAK, LOWER)[: patient.windows],
+        pixel_mm=geometry.voxel_mm,
+        angles_deg=geometry.angles_deg,
+        direction=geometry.direction,
+        radius_mm=geometry.radius_mm,
+        nuclide="Tc-99m",
+        agent="sestamibi",
+        collimator="LEHR",
+        duration_s=20.0,
+        facts={"rows": 26},
+    )
+
+
+PLAIN, GATED = Patient(PEOPLE[0], 11), Patient(PEOPLE[1], 12, gates=4)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Projections:
+    return acquired(PLAIN)
+
+
+@pytest.fixture(scope="module")
+def gated() -> Projections:
+    return acquired(GATED)
+
+
+def mu_of(patient: Patient) -> Volume:
+    return torso(patient.seed).mu
+
+
+def found(kind: str, value: Any, identity: str = "a", session: str = "1", **more: Any) -> Found:
+    """A file of a clinic that gives `value`; of an error, one that cannot be read."""
+
+    def load() -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    title = more.pop("title", f"series of {kind}")
+    return Found(identity, session, kind, title, load, words=frozenset(w.lower() for w in WHO), **more)
+
+
+def listed(
+    items: list[Found], folder: Path, monkeypatch: pytest.MonkeyPatch, others: Any = (), **cohort: Any
+) -> tuple[Any, list[str]]:
+    """What listing these files gives, and what it logged."""
+    monkeypatch.setattr(spect_doors, "find_acquisitions", lambda cohort: (items, Counter(dict(others))))
+    told: list[str] = []
+    return list_acquisitions(parts(**cohort)[0], folder, told.append), told
+
+
+def image_of(
+    projections: Projections, mu: Volume | None, folder: Path, monkeypatch: pytest.MonkeyPatch, **cohort: Any
+) -> dict[str, Any]:
+    """The row of one listed acquisition."""
+    items = [found("projections", projections), *([found("map", mu)] if mu else [])]
+    if mu is None:
+        cohort["attenuation"] = "none"
+        cohort["degradation"] = {"reconstruction": {"attenuation": False, "scatter": False}}
+    (_, images, status), _ = listed(items, folder, monkeypatch, **cohort)
+    assert not [row for row in status if row["status"] == "failed"], status
+    return images[0]
+
+
+# ---- listing ----
+
+
+def test_subjects_visits_and_runs_are_told_apart_and_nobody_is_named(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mu = mu_of(PLAIN)
+    items = [
+        found("projections", plain, WHO[1], "visit of 2019"),
+        found("projections", plain, WHO[1], "visit of 2019"),
+        found("map", mu, WHO[1], "visit of 2019"),
+        found("projections", plain, WHO[1], "visit of 2020"),
+        found("map", mu, WHO[1], "visit of 2020"),
+        found("projections", plain, "MRN2", "visit of 2018"),
+        found("map", mu, "MRN2", "visit of 2019"),
+        found("static image, not a tomographic acquisition", None, "MRN2"),
+    ]
+    (participants, images, status), told = listed(items, tmp_path, monkeypatch, {"not DICOM (.txt)": 2})
+    one, two = (row["subject"] for row in participants)
+    assert [row["image"] for row in images] == [
+        f"{one}_ses-1_run-1",
+        f"{one}_ses-1_run-2",
+        f"{one}_ses-2",
+        f"{two}_ses-1",
+    ]
+    assert [row["repeat"] for row in images] == [1, 2, 3, 1]
+    assert all(row["attenuation_path"] for row in images), (
+        "a map of another visit is the patient's all the same"
+    )
+    assert {row["status"] for row in status} == {"left"}
+    assert [row["error"] for row in status][-1] == "2 x not DICOM (.txt)"
+    text = json.dumps([participants, images, status, told]) + "".join(map(str, tmp_path.rglob("*")))
+    text += "".join(p.read_text() for p in tmp_path.rglob("*.json"))
+    for word in (*WHO, "MRN2", "visit of"):
+        assert word.lower() not in text.lower()
+
+
+def test_one_bad_file_stops_nobody_and_its_message_names_no_file(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = DataError(
+        "Cannot use it",
+        where=f"/clinic/{WHO[0]}.dcm",
+        why=f"the frame of {WHO[0]} is cut short",
+        fix="export again",
+    )
+    mu = mu_of(PLAIN)
+    items = [
+        found("projections", plain, "a"),
+        found("map", mu, "a"),
+        found("projections", wrong, "b"),
+        found("map", mu, "b"),
+        found("projections", OSError(5, "input/output error", f"/clinic/{WHO[0]}.dcm"), "c"),
+        found("map", mu, "c"),
+        found("projections", plain, "d"),
+        found("projections", plain, "e"),
+        found("map", mu, "e"),
+        found("map", mu, "e"),
+        found("projections", replace(plain, angles_deg=plain.angles_deg[:-1]), "f"),
+        found("map", mu, "f"),
+        found("projections", mu, "g"),
+        found("map", mu, "g"),
+        found("projections", plain, "h"),
+        found("map", plain, "h"),
+    ]
+    (participants, images, status), told = listed(items, tmp_path, monkeypatch)
+    assert len(images) == len(participants) == 1
+    errors = [row["error"] for row in status if row["status"] == "failed"]
+    for part in (
+        "is cut short. Fix: export again",
+        "cannot be read (OSError)",
+        "no attenuation map came with it. Fix: bring its map; or set `attenuation: none`",
+        "2 attenuation maps could be meant. Fix: keep one map a visit",
+        "29 angles for 30 views",
+        "holds images, not projections",
+        "its file holds no volume",
+    ):
+        assert sum(part in error for error in errors) == 1, (part, errors)
+    assert not any(w.lower() in (json.dumps(status) + "".join(told)).lower() for w in (*WHO, "/clinic"))
+
+
+def test_of_several_maps_the_one_that_lies_beside_is_taken(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest, stress = mu_of(PLAIN), mu_of(GATED)
+    items = [
+        found("projections", plain, folder="x", stem="rest"),
+        found("projections", plain, folder="x", stem="stress"),
+        found("map", rest, "by place", folder="x", stem="rest", placed=True),
+        found("map", stress, "by place", folder="x", stem="stress", placed=True),
+        found("map", stress, "by place", folder="y", stem="", placed=True),
+    ]
+    (_, images, status), _ = listed(items, tmp_path, monkeypatch)
+    acquisition = orbit(True)
+    for row, wanted in zip(images, (rest, stress), strict=True):
+        taken = read_map(Path(row["attenuation_path"]), acquisition, "x")
+        assert np.array_equal(taken.data, wanted.data.astype(np.float32))
+    assert [row["status"] for row in status] == ["left"], "the map of nobody"
+
+
+def test_who_was_withdrawn_is_gone_and_the_rest_stays_to_the_byte(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [found("projections", plain, who) for who in "ab"]
+    none = {
+        "attenuation": "none",
+        "degradation": {"reconstruction": {"attenuation": False, "scatter": False}},
+    }
+    (_, images, _), _ = listed(both, tmp_path, monkeypatch, **none)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "acquisitions").iterdir()}
+    (_, again, _), _ = listed(both[:1], tmp_path, monkeypatch, **none)
+    after = {p.name: p.read_bytes() for p in (tmp_path / "acquisitions").iterdir()}
+    assert again == images[:1]
+    assert len(after) == 2
+    assert after.items() <= before.items()
+
+
+def test_a_full_disk_is_no_fault_of_a_file(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("senmei.io.projection_store.save_role", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="No space left"):
+        image_of(plain, mu_of(PLAIN), tmp_path, monkeypatch)
+
+
+def test_an_acquisition_comes_back_from_its_store_as_it_was(gated: Projections, tmp_path: Path) -> None:
+    back = load_projections(*save_projections(tmp_path / "sub-1", gated), "sub-1")
+    assert np.array_equal(back.counts, gated.counts)
+    assert back.counts.dtype == gated.counts.dtype
+    assert replace(back, counts=gated.counts) == gated
+    (tmp_path / "sub-1_facts.json").write_text("{}")
+    with pytest.raises(DataError, match="Cannot read a listed acquisition") as caught:
+        load_projections(tmp_path / "sub-1_counts.h5", tmp_path / "sub-1_facts.json", "sub-1")
+    assert caught.value.where == "sub-1"
+
+
+# ---- reading ----
+
+
+def test_raw_roles_of_an_acquisition(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(plain, mu_of(PLAIN), tmp_path, monkeypatch)
+    raw = SPECTDenoise().read(row, parts()[0])
+    assert raw is not None
+    assert raw["projections"].data.dtype == np.int32
+    assert np.array_equal(raw["projections"].data, plain.counts[0, 0])
+    acquisition = Acquisition.from_dict(raw["acquisition"])
+    assert acquisition == replace(orbit(True), camera=acquisition.camera)
+    assert acquisition.camera.to_dict() | {"window": 0} == orbit(True).camera.to_dict() | {"window": 0}
+    assert acquisition.camera.window == pytest.approx(0.2)
+    assert np.array_equal(raw["attenuation"].data, mu_of(PLAIN).data)
+    assert raw["columns"]["full_counts"] == plain.counts.sum()
+    assert raw["columns"] | {"full_counts": 0, "heart_mm": ""} == {
+        "full_counts": 0, "heart_mm": "", "window": "126.45-154.55", "collimator": "LEHR", "direction": "consistent",
+    }  # fmt: skip
+    assert raw["file_facts"]["agent"] == "sestamibi"
+
+
+def test_gates_are_kept_apart_and_the_photopeak_is_found_among_windows(
+    gated: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = replace(
+        gated,
+        counts=np.concatenate([gated.counts // 5, gated.counts]).astype(np.int32),
+        windows=(LOWER, PEAK),
+    )
+    row = image_of(both, mu_of(GATED), tmp_path, monkeypatch)
+    assert row["gates"] == 4
+    raw = SPECTDenoise().read(row, parts()[0])
+    assert raw is not None
+    assert raw["projections"].data.shape == (40, 26, 30, 4)
+    assert np.array_equal(np.moveaxis(raw["projections"].data, 3, 0), gated.counts[0])
+
+
+REFUSED: dict[str, tuple[Any, dict[str, Any], str, str]] = {
+    "no collimator": ({"collimator": ""}, {}, "collimator is not known", "set `collimator:`"),
+    "no nuclide": ({"nuclide": ""}, {}, "No photopeak window", "window: [low, high]"),
+    "window of another nuclide": ({"nuclide": "I-123"}, {}, "No photopeak window", "window: [low, high]"),
+    "window not there": ({}, {"window": [50, 60]}, "No photopeak window", "window: [low, high]"),
+    "no counts": ({"counts": None}, {}, "no photon counts", "as the camera counted"),
+    "turned the other way": ({"direction": "cw"}, {}, "turned the other way", "direction: ccw"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_names_the_image_and_a_way_out(
+    name: str, plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, cohort, what, fix = REFUSED[name]
+    if "counts" in change:
+        change = {"counts": (plain.counts * 0.37).astype(np.float32)}
+    row = image_of(replace(plain, **change), mu_of(PLAIN), tmp_path, monkeypatch)
+    with pytest.raises(DataError, match=what) as caught:
+        SPECTDenoise().read(row, parts(**cohort)[0])
+    assert caught.value.where == row["image"]
+    assert fix in caught.value.fix
+
+
+def test_what_the_file_does_not_say_the_cohort_may(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = replace(plain, collimator="", nuclide="")
+    row = image_of(silent, mu_of(PLAIN), tmp_path, monkeypatch)
+    roles, columns = read_acquisition(row, parts(collimator="LEAP", nuclide="Tc-99m")[0])
+    assert columns["collimator"] == roles["acquisition"]["camera"]["collimator"] == "LEAP"
+    assert roles["acquisition"]["camera"]["energy_kev"] == 140.5
+    roles, _ = read_acquisition(row, parts(collimator="LEAP", window=[126, 154])[0])
+    assert roles["acquisition"]["camera"]["energy_kev"] == 140.5, "the middle of the window"
+
+
+def test_maps_are_turned_upright_and_never_moved(tmp_path: Path) -> None:
+    mu = mu_of(PLAIN)
+    turned = Volume(np.ascontiguousarray(np.flip(np.transpose(mu.data, (2, 0, 1)), 2)), np.eye(4))
+    affine = np.zeros((4, 4))
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = mu.affine[:3, 2], mu.affine[:3, 0], -mu.affine[:3, 1]
+    affine[:, 3] = mu.affine @ [0, mu.shape[1] - 1, 0, 1]
+    back = upright(Volume(turned.data, affine))
+    assert np.array_equal(back.data, mu.data)
+    assert np.allclose(back.affine, mu.affine)
+    from senmei.io.roles import save_role
+
+    moved = Volume(mu.data, mu.affine + np.pad([[15.0], [0], [0]], ((0, 1), (3, 0))))
+    with pytest.raises(DataError, match="another geometry") as caught:
+        read_map(save_role(tmp_path / "mu", moved), orbit(True), "sub-1")
+    assert caught.value.where == "sub-1"
+
+
+# ---- energy windows ----
+
+
+def test_the_photopeak_of_each_nuclide() -> None:
+    def chosen(nuclide: str, *windows: tuple[float, float], wanted: Any = "auto") -> tuple[int, float]:
+        return choose_window([EnergyWindow("", *w) for w in windows], nuclide, wanted, "x")
+
+    assert chosen("Tc-99m", (108, 122), (126, 154)) == (1, 140.5)
+    assert chosen("In-111", (222, 268), (154, 188)) == (1, 171.3), (
+        "the line with the better collimation first"
+    )
+    assert chosen("In-111", (222, 268)) == (0, 245.4)
+    assert chosen("", (126, 154), wanted=[126.5, 153]) == (0, 140.0)
+    for nuclide, windows, why in (
+        ("Tc-99m", [(108, 122)], "none holds the 140.5 keV of Tc-99m; its windows: 108-122 keV"),
+        ("Tc-99m", [(126, 154), (130, 150)], "2 windows hold the 140.5 keV"),
+        ("Zz-9", [(126, 154)], "photons of Zz-9 are not known"),
+    ):
+        with pytest.raises(DataError, match="No photopeak window") as caught:
+            chosen(nuclide, *windows)
+        assert why in caught.value.why
+    thallium = EnergyWindow("", 63, 77)
+    number, kev = choose_window([thallium], "Tl-201", "auto", "x")
+    with pytest.raises(DataError, match="not modelled") as caught:
+        camera_of([thallium][number], kev, "LEAP", "sub-3")
+    assert "70.8 keV, below lead's K edge" in caught.value.why
+
+
+# ---- roles ----
+
+
+def prepared(row: dict[str, Any], group: str, dose: float, settings: Any, cohort: Any) -> Any:
+    study = SPECTDenoise()
+    raw = study.read(row, cohort)
+    assert raw is not None
+    scan = next(
+        s for s in study.scans([row], {**cohort, "doses": [dose]}, settings) if s["dose"] == dose
+    ) | raw.pop("columns")
+    return study.prepare(group, scan, lambda image, role: raw[role], cohort, settings, SEED)
+
+
+def test_the_full_dose_is_what_was_counted_and_less_is_thinned_from_it(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(plain, mu_of(PLAIN), tmp_path, monkeypatch)
+    cohort, settings = parts()
+    assert SPECTDenoise().scans([row], cohort, settings)[0]["dose"] == 1, (
+        "the study's doses are for simulations"
+    )
+    full, columns = prepared(row, "projections", 1.0, settings, cohort)
+    assert np.array_equal(full["projections"].data, plain.counts[0, 0])
+    assert columns["counts"] == plain.counts.sum()
+    quarter, _ = prepared(row, "projections", 0.25, settings, cohort)
+    assert (quarter["projections"].data <= full["projections"].data).all()
+    assert quarter["projections"].data.sum() / plain.counts.sum() == pytest.approx(0.25, rel=0.01)
+    assert quarter["reconstruction"]["unit"] / full["reconstruction"]["unit"] == pytest.approx(0.25)
+    levels = [prepared(row, "input", dose, settings, cohort)[1]["scale"] for dose in (1.0, 0.25)]
+    assert levels[1] / levels[0] == pytest.approx(1, abs=0.1), "images of all doses are in one unit"
+    assert prepared(row, "truth", 1.0, settings, cohort) == ({}, {})
+
+
+def test_pairs_are_halves_or_gates_of_the_one_acquisition(
+    gated: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(gated, mu_of(GATED), tmp_path, monkeypatch)
+    counts = gated.counts[0].sum(axis=0)
+    for kind in ("thinning", "gated"):
+        cohort, settings = parts({"pairs": kind, "realisations": 1})
+        pair, _ = prepared(row, "projection_pair", 1.0, settings, cohort)
+        noisy, repeat = pair["noisy_projections"].data, pair["repeat_projections"].data
+        assert np.array_equal(noisy[..., 0] + repeat[..., 0], counts)
+        assert np.array_equal(noisy[..., 0], repeat[..., 1])
+        if kind == "gated":
+            assert np.array_equal(noisy[..., 0], gated.counts[0, 0::2].sum(axis=0))
+        images, _ = prepared(row, "pair", 1.0, settings, cohort)
+        sums = [images[role].data[..., 0].sum() for role in ("noisy", "repeat")]
+        assert sums[0] / sums[1] == pytest.approx(1, abs=0.02), "both in the unit of the whole acquisition"
+
+
+@pytest.mark.parametrize("kind", ["independent", "split", "gated"])
+def test_a_second_acquisition_is_never_made_up(
+    kind: str, plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(plain, mu_of(PLAIN), tmp_path, monkeypatch)
+    cohort, settings = parts({"pairs": kind})
+    with pytest.raises(DataError, match=f"No {kind} pairs of a measured acquisition") as caught:
+        prepared(row, "pair", 1.0, settings, cohort)
+    assert "pairs: thinning" in caught.value.fix
+    assert prepared(row, "projections", 1.0, settings, cohort)[1]["counts"] == plain.counts.sum()
+
+
+def test_without_a_map_the_reconstruction_says_what_to_leave_out(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(plain, None, tmp_path, monkeypatch)
+    plainly = {"reconstruction": {"attenuation": False, "scatter": False}}
+    cohort, settings = parts(plainly, attenuation="none")
+    roles, _ = prepared(row, "input", 1.0, settings, cohort)
+    assert np.allclose(roles["input"].affine, grid_of(orbit(True)).affine)
+    assert 0.02 < roles["mask"].data.mean() < 0.2
+    made, _ = prepared(row, "projections", 1.0, settings, cohort)
+    assert not made["attenuation"].data.any()
+    with pytest.raises(SenmeiError, match="no attenuation map"):
+        prepared(row, "input", 1.0, parts()[1], cohort)
+
+
+# ---- what is refused before anything runs ----
+
+
+@pytest.mark.parametrize(
+    ("degradation", "cohort", "what", "where"),
+    [
+        ({"pairs": "independent"}, {"use": "train"}, "no such pairs", "degradation.pairs: independent"),
+        ({"pairs": "split"}, {"use": "train"}, "no such pairs", "degradation.pairs: split"),
+        (
+            {},
+            {"attenuation": "none"},
+            "no attenuation map",
+            "reconstruction.attenuation and degradation.recon",
+        ),
+        ({}, {"window": [154, 126]}, "Not an energy window", "window: [154, 126]"),
+    ],
+)
+def test_the_plan_stops_for_what_no_acquisition_can_give(
+    degradation: Any, cohort: Any, what: str, where: str, tmp_path: Path
+) -> None:
+    cohort, settings = parts(degradation, **cohort)
+    study: dict[str, Any] = {"use": "spect_denoise", "cohorts": {"clinic": cohort}, "degradation": settings}
+    study |= {"methods": {}, "measures": {}, "analyses": {}, "shards": 1}
+    config = {"run": "x", "seed": 1, "strict": False, "studies": {"spect_denoise": study}}
+    with pytest.raises(ConfigError, match=what) as caught:
+        Plan(config, tmp_path)
+    assert where in caught.value.where
+    assert caught.value.where.endswith("(cohort 'clinic')")
