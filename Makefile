@@ -40,12 +40,8 @@ test: $(STAMP)  ## all tests, the fast ones first
 	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) $(wildcard tests/unit tests/workflow tests/e2e)
 
 .PHONY: test-slurm
-test-slurm: $(STAMP)  ## tests on a real Slurm that they start here (root, Debian's slurmctld slurmd slurm-client munge)
-	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/slurm
-
-.PHONY: test-faults
-test-faults: $(STAMP)  ## kills at random moments, full and closed disks, damaged files (minutes; root for the disks)
-	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/faults
+test-slurm: $(STAMP)  ## faults and a real Slurm: kills, full disks, lost nodes (root; Debian's slurmctld slurmd slurm-client munge)
+	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) tests/faults tests/slurm
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, snakefmt, snakemake --lint, import-linter, mypy

@@ -165,10 +165,21 @@ class Cluster:
 
     def jobs(self, *options: str) -> list[dict[str, str]]:
         """Jobs in the queue: id, state, name, comment, node, resources asked for."""
-        keys = {"id": "%i", "state": "%T", "comment": "%k", "node": "%N", "cpus": "%C", "memory": "%m", "gres": "%b",
-                "limit": "%l", "partition": "%P"}  # fmt: skip
-        text = self.run("squeue", "-h", "-o", "\t".join(keys.values()), *options, check=False)
-        return [dict(zip(keys, line.split("\t"), strict=True)) for line in text.splitlines()]
+        keys = {
+            "id": "JobID",
+            "state": "State",
+            "comment": "Comment",
+            "node": "NodeList",
+            "cpus": "NumCPUs",
+            "memory": "MinMemory",
+            "gpus": "tres-per-job",
+            "limit": "TimeLimit",
+            "partition": "Partition",
+        }
+        text = self.run(
+            "squeue", "-h", "-O", ",".join(f"{key}:|" for key in keys.values()), *options, check=False
+        )
+        return [dict(zip(keys, line.split("|")[:-1], strict=True)) for line in text.splitlines()]
 
     # ---- inside ----
     def _configure(self) -> None:

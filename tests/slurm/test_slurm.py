@@ -26,6 +26,13 @@ studies:
   mri_denoise: {shards: 1}
   spect_denoise: {shards: 1}
 """
+ALONE = """\
+run: demo
+preset: tiny
+device: prefer
+studies:
+  mri_denoise: {shards: 1}
+"""
 NETWORKS = {"mri_denoise": "unet3d", "spect_denoise": "unet3d_n2n"}
 TRAINING = {study: f"rule_train_wildcards_{study}_{method}" for study, method in NETWORKS.items()}
 
@@ -34,6 +41,14 @@ TRAINING = {study: f"rule_train_wildcards_{study}_{method}" for study, method in
 def undisturbed(clone: Callable[[str], Project]) -> dict[str, str]:
     """Checksums of a run on this machine, without Slurm."""
     project = clone(TINY)
+    assert project.type("-c2", "--quiet=rules") == 0, project.said()
+    return project.made()
+
+
+@pytest.fixture(scope="session")
+def undisturbed_alone(clone: Callable[[str], Project]) -> dict[str, str]:
+    """The same of one study."""
+    project = clone(ALONE)
     assert project.type("-c2", "--quiet=rules") == 0, project.said()
     return project.made()
 
@@ -56,7 +71,7 @@ def test_the_literal_command(clone: Callable[[str], Project], undisturbed: dict[
         "1",
         "cpu",
     )
-    assert training["gres"] == "N/A"  # as shipped, no GPU is asked for
+    assert training["gpus"] == "N/A"  # as shipped, no GPU is asked for
     report = seen["rule_report_run"]
     assert (report["memory"], report["limit"]) == ("1000M", "10:00")
     assert {job["node"] for job in project.seen.values()} == {"n1", "n2"}
@@ -68,16 +83,16 @@ def test_the_literal_command(clone: Callable[[str], Project], undisturbed: dict[
 
 
 def test_a_cancelled_job_a_lost_node_and_a_gpu(
-    clone: Callable[[str], Project], cluster: Cluster, undisturbed: dict[str, str]
+    clone: Callable[[str], Project], cluster: Cluster, undisturbed_alone: dict[str, str]
 ) -> None:
-    project = clone(TINY)
+    project = clone(ALONE)
     project.start(
         "--profile", "slurm", *OFTEN, "--slurm-no-requeue", "--retries", "2", "--set-resources", "train:gpu=1"
     )
     work = TRAINING["mri_denoise"]
     project.wait(until=lambda: project.job(work) is not None)
     first = project.job(work)
-    assert first is not None and first["gres"].endswith("gpu:1"), first
+    assert first is not None and first["gpus"].endswith("gpu:1"), first
     cluster.run("scancel", first["id"])
     project.wait(until=lambda: (again := project.job(work)) is not None and again["id"] != first["id"])
     second = project.job(work)
@@ -89,16 +104,16 @@ def test_a_cancelled_job_a_lost_node_and_a_gpu(
         cluster.recover_node(second["node"])
     third = max((j for j in project.seen.values() if j["comment"] == work), key=lambda j: int(j["id"]))
     assert third["id"] not in (first["id"], second["id"])
-    compare(project.made(), undisturbed)
+    compare(project.made(), undisturbed_alone)
     used = json.loads((project.folder / "results/demo/logs/mri_denoise/train/unet3d.log.json").read_text())
     said = (project.folder / "results/demo/logs/mri_denoise/train/unet3d.log").read_text()
     assert f"device: {used['device']} (policy: prefer)" in said
 
 
 def test_interrupted_then_killed(
-    clone: Callable[[str], Project], cluster: Cluster, undisturbed: dict[str, str]
+    clone: Callable[[str], Project], cluster: Cluster, undisturbed_alone: dict[str, str]
 ) -> None:
-    project = clone(TINY)
+    project = clone(ALONE)
     project.start("--profile", "slurm", *OFTEN)
     project.wait(
         until=lambda: any(
@@ -126,7 +141,7 @@ def test_interrupted_then_killed(
         time.sleep(1)
     assert project.type("--profile", "slurm", "--unlock") == 0, project.said()
     assert project.type("--profile", "slurm", *OFTEN) == 0, project.said()
-    compare(project.made(), undisturbed)
+    compare(project.made(), undisturbed_alone)
 
 
 SLOW = {"run": "demo", "device": "cpu"}
