@@ -1,6 +1,7 @@
 """Fit every method, the classical ones too: a baseline is tuned by the same code on the same validation scans.
 
 Needs: the role groups that the method declares, of the train and validation splits of `use: train` cohorts; no more.
+A method with `model` needs none of them: the given model of an earlier run is proven and copied in place of fitting.
 Makes: models/{method}/{weights.safetensors,card.json,history.tsv}. Resumes from a checkpoint after a kill.
 """
 
@@ -9,6 +10,7 @@ rule train:
     """Fit one method on the training split, tuned on the validation split."""
     input:
         manifests=training_inputs,
+        given=given_model,
     output:
         weights="<results>/{study}/models/{method}/weights.safetensors",
         card="<results>/{study}/models/{method}/card.json",

@@ -156,7 +156,7 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
                     why="nothing of this name is registered",
                     fix=nearest(use, table),
                 )
-            frame = ("use", "cohorts", "skip") if kind == "analyses" else ("use",)
+            frame = ("use", "cohorts", "skip") if kind == "analyses" else ("use", "model")
             settings[kind][name] = validate(spec, table[use], f"{where}.{kind}.{name}", allow=frame)
     return settings
 

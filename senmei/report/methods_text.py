@@ -109,6 +109,9 @@ def _card_sentences(card: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     found: list[tuple[str, Sequence[str]]] = [
         (str(card.get("sentence") or ""), list(card.get("references") or ()))
     ]
+    name = str(card.get("title") or card.get("method"))
+    if card.get("given"):
+        found.append((f"{name} was not fitted here: it is the model of an earlier run, as given", []))
     if card.get("family") != "learned":
         return found
     data = [
@@ -119,5 +122,4 @@ def _card_sentences(card: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     facts = [f"has {size:,} parameters"] if isinstance(size, int) else []
     facts += [f"was fitted on {', '.join(data)}"] if data else []
     facts += [f"stopped because {card['stopped']}"] if card.get("stopped") else []
-    name = str(card.get("title") or card.get("method"))
     return [*found, (f"{name} {' and '.join(facts)}", [])] if facts else found

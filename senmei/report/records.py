@@ -118,7 +118,7 @@ def provenance(files: StudyFiles, run: str) -> dict[str, Any]:
     rows = [
         {
             "method": method,
-            "use": card.get("use", "–"),
+            "use": f"{card.get('use', '–')}{' (given)' if card.get('given') else ''}",
             "seed": card.get("seed", "–"),
             "code": str(card.get("code") or "–")[:16],
             "split": str(card.get("split_sha256") or "–")[:16],

@@ -22,6 +22,7 @@ from senmei.io.tables import Row, read_tsv
 from senmei.measures import MEASURES
 from senmei.methods import METHODS
 from senmei.stages.cohort import simulated_rows, tabulate
+from senmei.stages.given import CARD, WEIGHTS, given_card
 from senmei.studies import STUDIES
 
 
@@ -72,6 +73,9 @@ class StudyPlan:
                 except ConfigError as error:
                     where = f"studies.{self.name}.{kind}.{name}"
                     raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
+        for name in self.methods:
+            if self.given(name):
+                self._check_given(name)
         for name, spec in self.analyses.items():
             for cohort in spec.get("cohorts", ()):
                 if cohort not in self.cohorts:
@@ -273,11 +277,25 @@ class StudyPlan:
             )
         return sorted({known[role] for role in roles}, key=list(self.study.groups).index)
 
+    def given(self, method: str) -> list[str]:
+        """Files of the model that is given in place of fitting a method: weights and card; [] for one to be fitted."""
+        model = self.method(method).get("model")
+        return [str(Path(model) / name) for name in (WEIGHTS, CARD)] if model else []
+
+    def _check_given(self, method: str) -> None:
+        where = f"studies.{self.name}.methods.{method}.model"
+        if Path(self.method(method)["model"]).resolve() == (self.folder / "models" / method).resolve():
+            why, fix = "it is the folder that this run would copy it to", "name the folder of another run"
+            raise ConfigError("A model cannot be given to itself", where=where, why=why, fix=fix)
+        given_card(self.method(method), where)
+
     def training_groups(self, method: str, split: str) -> list[str]:
-        """Role groups that fitting a method needs of one split; empty when there is nothing to fit.
+        """Role groups that fitting a method needs of one split; empty when there is nothing to fit, or it is given.
 
         A setting `target` names the role to tune against in place of the reference.
         """
+        if self.given(method):
+            return []
         roles = self.constants(method).get({"train": "needs", "validation": "tunes_on"}[split], ())
         target = self.method(method).get("target", "reference")
         return self.groups_of([target if role == "reference" else role for role in roles])

@@ -117,12 +117,18 @@ def train_method(
     """Fit a method on the training split, tune it on the validation split, and write weights, history and card.
 
     outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
+    spec : `use` and settings; with `model`, nothing is fitted, see `senmei.stages.given`.
     stop : see FitContext. threads : cores granted, to all processes together. processes : so many may share the work,
     see `usable_processes`. used : takes the number of them and the precision, for the record.
     Raises DataError when a needed split has no usable example left.
     """
     from safetensors.numpy import save
 
+    if "model" in spec:
+        from senmei.stages.given import adopt_model
+
+        adopt_model(name, spec, outputs, log=log)
+        return
     use = spec["use"]
     options = {k: v for k, v in spec.items() if k != "use"}
     method = make_method(use, options, name)
@@ -161,32 +167,41 @@ def train_method(
         }
         for cohort in manifests
     }
+    told = {"seed": seed, "code": code, "split_sha256": split_sha256, "data": counts, "versions": _versions()}
+    told |= {"weights_sha256": sha256(weights_path), "stopped": None}
+    write_card(outputs["card"], method, name, use, options, weights, told)
+    checkpoint.unlink(missing_ok=True)
+
+
+def write_card(
+    path: Path | str,
+    method: Method,
+    name: str,
+    use: str,
+    options: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    told: Mapping[str, Any],
+) -> None:
+    """Write what fitted weights are: what the method says of itself, and `told` of how they came about."""
     card = {
         "method": name,
         "use": use,
         "title": method.title,
         "family": method.family,
         "oracle": method.oracle,
-        "settings": options,
+        "settings": dict(options),
         "needs": list(dict.fromkeys([*method.needs, *method.tunes_on])),
-        "seed": seed,
-        "code": code,
-        "split_sha256": split_sha256,
-        "weights_sha256": sha256(weights_path),
-        "data": counts,
         "references": list(method.references),
-        "versions": _versions(),
         "parameters": int(sum(v.size for v in weights.values())) if method.family == "learned" else None,
         "fitted": {k: [round(float(x), 6) for x in v.ravel()] for k, v in weights.items() if v.size <= 16}
         if method.family == "classical"
         else {},
-        "stopped": None,
+        **told,
     }
     card["sentence"] = method.sentence.format(settings=_Settings(method, options), card=card)
     card = json.loads(json.dumps(card, default=str))
     card["check"] = check_of(card)
-    write_text(outputs["card"], json.dumps(card, indent=1, sort_keys=True) + "\n")
-    checkpoint.unlink(missing_ok=True)
+    write_text(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
 def record(
@@ -272,10 +287,20 @@ def load_method(
     use : the method that the configuration names; a card that names another is refused before anything of it is
     imported, since a card may come from elsewhere and `use` may be a place in any module. fix : of the errors.
     """
+    facts = read_card(card, use, fix)
+    arrays = read_weights(weights, facts, fix)
+    method = make_method(facts["use"], facts["settings"], facts["method"])
+    method.load(arrays, device)
+    return method, facts
+
+
+def read_weights(
+    weights: Path | str, facts: Mapping[str, Any], fix: str | None = None
+) -> dict[str, np.ndarray]:
+    """Named arrays of a safetensors file whose hash is the card's; any other is refused (DataError), never used."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    facts = read_card(card, use, fix)
     fix = fix or _again(weights)
     if sha256(Path(weights)) != facts["weights_sha256"]:
         raise DataError(
@@ -284,15 +309,12 @@ def load_method(
             why="the file's SHA-256 differs from the one the training job recorded",
             fix=fix,
         )
-    method = make_method(facts["use"], facts["settings"], facts["method"])
     try:
-        arrays = load_file(str(weights))
-    except (SafetensorError, ValueError, OSError) as error:
+        return load_file(str(weights))
+    except (SafetensorError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             "Cannot read weights",
             where=weights,
             why=f"it is no safetensors file ({error}); nothing else is ever loaded",
             fix=fix,
         ) from error
-    method.load(arrays, device)
-    return method, facts

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from senmei.io.atomic import sha256
 from senmei.io.tables import read_tsv
 from tests.workflow.running import planned, snakemake, toy
 
@@ -106,3 +107,47 @@ def test_another_format_plans_the_export_alone_and_leaves_no_file_of_the_first(
     snakemake(run, "-c2", "--quiet=rules", "exported", config=clinic())
     assert not list(place.glob("*.hv"))
     assert (place / "sub-001_acq-dose50.dcm").read_bytes() == before, "the same facts, the same bytes"
+
+
+def test_a_given_model_restores_without_training_data(exported: Path, tmp_path: Path) -> None:
+    """A study with nothing but `use: test` cohorts: weights of the earlier run, no training input, provenance."""
+    model = folder(exported) / "models" / "rescale"
+    config = clinic(lost=None)
+    study = config["studies"][STUDY]
+    del study["cohorts"]["learn"]
+    study["methods"] = {"earlier": {"use": "tests.contract.image:Rescale", "model": str(model)}}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(config))
+    plan = planned(tmp_path, "all")
+    assert plan["train"] == 2, "input and the given"
+    assert plan["prepare"] == 2, "for restoring and judging; nothing for training"
+    snakemake(tmp_path, "-c2", "--quiet=rules", "report")
+    made = folder(tmp_path) / "models" / "earlier"
+    assert (made / "weights.safetensors").read_bytes() == (model / "weights.safetensors").read_bytes()
+    card, own = (json.loads((place / "card.json").read_text()) for place in (made, model))
+    assert card["given"] is True
+    assert card["given_card_sha256"] == sha256(model / "card.json")
+    assert {k: card[k] for k in ("seed", "data", "code")} == {k: own[k] for k in ("seed", "data", "code")}
+    assert str(exported) not in (made / "card.json").read_text(), (
+        "where it came from is nobody else's business"
+    )
+    ours, theirs = (
+        (folder(run) / "restored/clinic" / name / "sub-001_acq-dose25.nii.gz").read_bytes()
+        for run, name in ((tmp_path, "earlier"), (exported, "rescale"))
+    )
+    assert ours == theirs
+    assert "was not fitted here" in (folder(tmp_path) / "report.html").read_text()
+    assert planned(tmp_path, "report") == {}
+
+
+def test_a_given_model_that_cannot_be_is_refused_before_anything_runs(exported: Path, tmp_path: Path) -> None:
+    config = clinic()
+    methods = config["studies"][STUDY]["methods"]
+    methods["rescale"]["model"] = str(tmp_path / "nowhere")
+    text = snakemake(tmp_path, "-n", "all", config=config, ok=False)
+    assert "Given model is not there" in text
+    assert f"studies.{STUDY}.methods.rescale.model" in text
+    del methods["rescale"]["model"]
+    config["studies"][STUDY]["cohorts"]["clinic"]["export"]["methods"] = ["rescael"]
+    text = snakemake(tmp_path, "-n", "all", config=config, ok=False)
+    assert "did you mean 'rescale'?" in text
+    assert not (tmp_path / "results").exists()
