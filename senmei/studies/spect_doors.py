@@ -176,15 +176,20 @@ def _interfile(root: Path, cohort: Mapping[str, Any], others: Counter[str]) -> l
         stem = _map_stem(path)
         number[identity] += 1
 
-        def load(path: Path = path, is_map: bool = stem is not None) -> Any:
-            return centred(read_interfile(path)) if is_map else read_interfile(path)
+        title = f"Interfile {number[identity]}"
+
+        def load(path: Path = path, where: str = title, is_map: bool = stem is not None) -> Any:
+            value = read_interfile(
+                path, where=where, convention=cohort["convention"], radius_mm=cohort["radius_mm"]
+            )
+            return centred(value) if is_map else value
 
         found.append(
             Found(
                 identity=identity,
                 session=folder,
                 kind="projections" if stem is None else "map",
-                title=f"Interfile {number[identity]}",
+                title=title,
                 load=load,
                 folder=folder,
                 stem=name if stem is None else stem,

@@ -488,3 +488,71 @@ def test_the_plan_stops_for_what_no_acquisition_can_give(
         Plan(config, tmp_path)
     assert where in caught.value.where
     assert caught.value.where.endswith("(cohort 'clinic')")
+
+
+# ---- a folder of Interfile ----
+
+
+def interfile_folder(folder: Path, plain: Projections, gated: Projections) -> Path:
+    """Two patients in folders named after them, and what else lies there."""
+    from senmei.io.interfile import write_interfile
+    from senmei.io.nifti import write_volume
+
+    for patient, projections, person in ((PLAIN, plain, PEOPLE[0]), (GATED, gated, PEOPLE[1])):
+        place = folder / f"{person.family} {person.given}"
+        place.mkdir(parents=True)
+        header = place / "scan.h33"
+        write_interfile(header, projections, number_format="signed integer", size=4)
+        told = f"!INTERFILE :=\npatient name := {person.name}\npatient ID := {person.number}"
+        header.write_text(header.read_text().replace("!INTERFILE :=", told, 1))
+        if patient is PLAIN:
+            write_interfile(place / "scan_attenuation.h33", mu_of(patient))
+        else:
+            write_volume(place / "scan_attenuation.nii.gz", mu_of(patient))
+            write_volume(place / "t1.nii.gz", mu_of(patient))
+    (folder / "notes.hdr").write_text("nothing of the kind")
+    return folder
+
+
+def test_a_folder_of_interfile_is_listed_and_read(
+    plain: Projections, gated: Projections, tmp_path: Path
+) -> None:
+    from senmei.io.deidentify import subject_label
+
+    folder = interfile_folder(tmp_path / "in", plain, gated)
+    cohort, _ = parts(source="interfile", path=str(folder))
+    told: list[str] = []
+    participants, images, status = (
+        SPECTDenoise().list_files(cohort, tmp_path / "out", seed=1, log=told.append) or ()
+    )
+    labels = {subject_label(person.number, b"of these tests") for person in PEOPLE[:2]}
+    assert {row["subject"] for row in participants} == labels
+    assert sorted(row["gates"] for row in images) == [1, 4]
+    assert sorted(row["error"] for row in status) == [
+        "1 x no Interfile header (.hdr)",
+        "1 x not an attenuation map (NIfTI files are taken as maps only, named *_attenuation.nii.gz)",
+    ]
+    for row in images:
+        raw = SPECTDenoise().read(row, cohort)
+        assert raw is not None
+        source, patient = (plain, PLAIN) if row["gates"] == 1 else (gated, GATED)
+        counts = raw["projections"].data
+        assert np.array_equal(
+            counts if counts.ndim == 3 else np.moveaxis(counts, 3, 0), source.counts[0].squeeze()
+        )
+        assert np.allclose(raw["attenuation"].data, mu_of(patient).data, atol=1e-6)
+        assert raw["columns"]["direction"] == "consistent"
+    text = json.dumps([participants, images, status, told]) + "".join(map(str, (tmp_path / "out").rglob("*")))
+    for person in PEOPLE[:2]:
+        assert not any(word in text.lower() for word in person.secrets())
+    by_folder, _ = parts(source="interfile", path=str(folder), patients="folder")
+    again = SPECTDenoise().list_files(by_folder, tmp_path / "out", seed=1, log=told.append) or ((), (), ())
+    assert len(again[0]) == 2
+    assert not labels & {row["subject"] for row in again[0]}
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    cohort, _ = parts(source="interfile", path=str(tmp_path / "none"))
+    with pytest.raises(DataError, match="Cannot list acquisitions") as caught:
+        SPECTDenoise().list_files(cohort, tmp_path, seed=1, log=print)
+    assert "no such folder" in caught.value.why

@@ -187,7 +187,8 @@ def check_direction(
             where=where,
             why=f"turned '{acquisition.direction}' the projections contradict the attenuation map (deviance "
             f"{misfit:.3g}); turned '{other}' they fit it better ({opposite:.3g})",
-            fix=f"set `direction: {other}`, or check that the map is not flipped",
+            fix=f"set `direction: {other}` of a simulated cohort or correct the file, or check that the map is not "
+            "flipped",
         )
     return "consistent"
 
