@@ -114,13 +114,13 @@ def new_image(labels: Labels, kind: str, pixels: np.ndarray, derived: bool) -> D
     that, uint32. derived : whether a program made it, rather than a camera.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = NM_STORAGE
+    data.file_meta.MediaStorageSOPClassUID = UID(NM_STORAGE)
     data.ImageType = ["DERIVED" if derived else "ORIGINAL", "PRIMARY", kind, "EMISSION"]
     data.SOPClassUID = NM_STORAGE
     data.SOPInstanceUID = labels.uid("image", labels.identity, kind, labels.title, str(labels.series), digest)
@@ -203,7 +203,7 @@ def whole_counts(counts: np.ndarray, where: str) -> np.ndarray:
     return rounded.astype(np.uint16)
 
 
-def add_vectors(data: Dataset, vectors: Mapping[str, tuple[int, Sequence[int]]]) -> None:
+def add_vectors(data: Dataset, vectors: Mapping[str, tuple[int, np.ndarray]]) -> None:
     """The frame increment pointer and the vectors it points to.
 
     vectors : name ("EnergyWindow", "Detector", ...) to (number of different values, value of each frame), in the

@@ -70,7 +70,7 @@ def projections_to_dicom(
     data = new_image(labels, kind, frames.reshape(-1, *frames.shape[3:]), derived)
     window, gate, view = (axis.ravel() + 1 for axis in np.indices((windows, gates, views)))
     one = np.ones_like(view)
-    vectors: dict[str, tuple[int, Any]] = {
+    vectors: dict[str, tuple[int, np.ndarray]] = {
         "EnergyWindow": (windows, window),
         "Detector": (1, one),
         "Rotation": (1, one),
@@ -162,7 +162,7 @@ def reconstruction_to_dicom(
     kind = "RECON GATED TOMO" if gates > 1 else "RECON TOMO"
     data = new_image(labels, kind, stored.reshape(-1, *stored.shape[2:]), derived=True)
     gate, at = (axis.ravel() + 1 for axis in np.indices((gates, slices)))
-    vectors: dict[str, tuple[int, Any]] = {}
+    vectors: dict[str, tuple[int, np.ndarray]] = {}
     if gates > 1:
         vectors = {"RRInterval": (1, np.ones_like(gate)), "TimeSlot": (gates, gate)}
     add_vectors(data, vectors | {"Slice": (slices, at)})
