@@ -61,6 +61,7 @@ def plan_views(header: Header, radius_mm: float | None = None) -> Views:
     slots = sorted(
         {(int(d), int(r), int(k)) for d, r, k in zip(table["Detector"], table["Rotation"], rank, strict=True)}
     )
+    _check_complete(header, slots, rotations)
     views_each = 1 + max(k for _, _, k in slots)
     phi, radius, falling = [], [], []
     for detector, rotation, k in slots:
@@ -138,6 +139,18 @@ def _ranks(header: Header, table: dict[str, np.ndarray]) -> np.ndarray:
             lost = int(rank[own].max()) + 1 - found
             refuse(header.where, f"{lost} of {int(rank[own].max()) + 1} views of a head are missing")
     return rank
+
+
+def _check_complete(header: Header, slots: list[tuple[int, int, int]], rotations: list[Dataset]) -> None:
+    """Each head has the views that its rotation tells; some files tell those of all heads together."""
+    for rotation in {r for _, r, _ in slots}:
+        told = number(rotations[rotation - 1], "NumberOfFramesInRotation", header.where)
+        heads = sorted({d for d, r, _ in slots if r == rotation})
+        counts = [sum((d, r) == (head, rotation) for d, r, _ in slots) for head in heads]
+        if told and (set(counts) != {told} and (len(set(counts)) > 1 or sum(counts) != told)):
+            found = " and ".join(map(str, counts))
+            why = f"its heads have {found} views, and the rotation {told:g}: views are missing, or not of this rotation"
+            refuse(header.where, why, "export the whole acquisition again")
 
 
 def _start(
