@@ -129,11 +129,13 @@ class Study:
         number: int,
         seed: int,
         minutes: float,
+        folder: Path,
     ) -> tuple[dict[str, Any], Row]:
         """Roles that one seed of an engine gives of an image, and facts of the run that are not volatile.
 
         phantom(role) loads what `render` made. number : of the seed, from 1. seed : derived for the image, the same
-        for all numbers. minutes : a run that takes longer has failed. Raises EngineError.
+        for all numbers. minutes : a run that takes longer has failed. folder : an empty one to work in; of a run that
+        fails, what its *.log files say last is kept. Raises EngineError.
         """
         raise NotImplementedError(type(self).__name__)
 
@@ -168,8 +170,8 @@ class Study:
         Called for cohorts with `export:`; a study that does not override it has no such door. No identifier of a
         patient may be in a file. restored : what a method made of the scan. raw(role) : a raw role of its image.
         facts : `format` (the cohort's), `method`, `title`, `family`, `weights_sha256`, `version`, `derivation` (a
-        sentence that names them) and `keys`: hexadecimal digits that tell apart, for identifiers in files, the
-        `subject` (the same for all its exports), the `image` and this `series`.
+        sentence that names them), `number` (of the series, from 1) and `keys`: hexadecimal digits that tell apart,
+        for identifiers in files, the `subject` (the same for all its exports), the `image` and this `series`.
         """
         return {}
 

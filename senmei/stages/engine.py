@@ -11,14 +11,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from senmei.core.errors import SenmeiError
+from senmei.core.errors import EngineError, SenmeiError
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study, file_columns
 from senmei.io.atomic import sha256
 from senmei.io.tables import Row
 from senmei.stages.shards import COLUMNS, Blocked, Made, Manifest, each_scan
+
+_LAST = 4096  # bytes of what a failed program said
 
 
 def render_shard(
@@ -96,19 +99,21 @@ def engine_shard(
 
     def produce(row: Row) -> Made:
         roles = maps.roles(row["scan"])
-        try:
-            made, facts = study.run_engine(
-                row,
-                lambda role: maps.load(roles[role]) if role in roles else None,
-                cohort,
-                number=number,
-                seed=derive_seed(seed, "engine", row["scan"]),
-                minutes=share,
-            )
-        except SenmeiError as error:
-            failed.append(error)
-            _note(failures, f"seed {number}, {row['scan']}: {error}")
-            raise
+        with TemporaryDirectory(prefix="senmei-", ignore_cleanup_errors=True) as folder:
+            try:
+                made, facts = study.run_engine(
+                    row,
+                    lambda role: maps.load(roles[role]) if role in roles else None,
+                    cohort,
+                    number=number,
+                    seed=derive_seed(seed, "engine", row["scan"]),
+                    minutes=share,
+                    folder=Path(folder),
+                )
+            except SenmeiError as error:
+                failed.append(error)
+                _note(failures, f"seed {number}, {row['scan']}: {error}{_said(Path(folder))}")
+                raise
         return Made(roles=made, columns=facts)
 
     rows = each_scan(
@@ -124,7 +129,7 @@ def engine_shard(
         Path(manifest).unlink(missing_ok=True)
         if failed:
             raise failed[0]
-        raise SenmeiError(
+        raise EngineError(
             f"Seed {number} failed",
             where=next(row["scan"] for row in rows if row["status"] == "failed"),
             why=str(next(row["error"] for row in rows if row["status"] == "failed")),
@@ -169,6 +174,17 @@ def _told(row: Row) -> list[tuple[str, str]]:
     """What a row says of its image, places of files and shards left out: they may change and it does not."""
     places = {*file_columns(row), "shard", "split"}
     return sorted((name, str(value)) for name, value in row.items() if name not in places)
+
+
+def _said(folder: Path) -> str:
+    """The last words of a program that failed: of each *.log in its work folder."""
+    words = ""
+    for path in sorted(folder.rglob("*.log")):
+        with suppress(OSError), open(path, "rb") as stream:
+            stream.seek(-min(_LAST, path.stat().st_size), 2)
+            text = stream.read().decode("utf-8", "replace")
+            words += f"\n  {path.name} ends:\n" + "".join(c if c.isprintable() else "\n" for c in text)
+    return words
 
 
 def _note(path: Path | str | None, text: str) -> None:

@@ -155,11 +155,12 @@ class SPECTDenoise(Study):
         number: int,
         seed: int,
         minutes: float,
+        folder: Path,
     ) -> tuple[dict[str, Any], Row]:
         """One seed of SIMIND."""
         from senmei.studies.spect_simind import run_patient
 
-        return run_patient(image, phantom, cohort, number=number, seed=seed, minutes=minutes)
+        return run_patient(image, phantom, cohort, number=number, seed=seed, minutes=minutes, folder=folder)
 
     def gather(
         self,
@@ -216,6 +217,20 @@ class SPECTDenoise(Study):
         return check_acquisition(
             projections, acquisition, roles.get("attenuation"), roles.get("labels"), image, counted=counted
         )
+
+    # ---- back ----
+    def export(
+        self,
+        scan: Row,
+        restored: Any,
+        raw: Callable[[str], Any],
+        cohort: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> dict[str, bytes]:
+        """NM DICOM or Interfile of one restored scan."""
+        from senmei.studies.spect_export import export_scan
+
+        return export_scan(scan, restored, raw, cohort, facts)
 
     # ---- roles ----
     def prepare(

@@ -9,7 +9,8 @@ import numpy as np
 
 from senmei.core.errors import ConfigError, DataError, SenmeiError
 from senmei.core.study import Row
-from senmei.studies.spect_phantoms import SETTINGS, builtin, phantom_kind, phases_of
+from senmei.studies.spect_geometry import phases_of
+from senmei.studies.spect_phantoms import SETTINGS, builtin, phantom_kind
 
 if TYPE_CHECKING:
     from senmei.physics.spect.imaging import Projectors
@@ -48,9 +49,9 @@ def check_simulated(cohort: Mapping[str, Any]) -> None:
 def check_programs(cohort: Mapping[str, Any]) -> None:
     """Raise ConfigError when SIMIND or XCAT is asked for and is not there, or is not the right one."""
     if not builtin(cohort):
-        from senmei.engines.simind.installation import check_simind
+        from senmei.studies.spect_simind import installation
 
-        _as_config("engine", check_simind)
+        _as_config("engine", lambda: installation(cohort))
 
 
 def _as_config(key: str, look: Callable[[], Any]) -> None:
@@ -93,39 +94,37 @@ def average_seeds(
     """(u, v, view, phase) float64 counts/s/MBq of several seeds, weighted by their histories, and what is told of them.
 
     With `scatter: false` of the cohort only what reached the camera unscattered. `columns`: engine and release, seeds,
-    histories of all of them, scattered share of the counts, sensitivity, and `engine_counts`, how many counts a camera
-    would have to collect for the noise that the simulation itself left (from the spread of the seeds; absent for one).
+    histories a view of all of them, scattered share of the counts, counts per second and MBq in all views, and
+    `engine_counts`: how many counts a camera would have to collect to be as noisy as the simulation still is (from the
+    spread of the seeds; absent for one).
     Raises DataError where two seeds gave the very same photons: they are one, counted twice.
     """
-    part = "total" if cohort["scatter"] else "primary"
+    from senmei.studies.spect_simind import average_patient
+
     facts = [told for _, told in runs]
-    weights = np.array([float(told["histories"]) for told in facts])
-    weights /= weights.sum()
-    each = [np.asarray(load(part).data, np.float64) for load, _ in runs]
+    each = [np.asarray(load("total").data, np.float64) for load, _ in runs]
     for n, data in enumerate(each):
         if twin := next((m for m in range(n) if np.array_equal(each[m], data)), -1) + 1:
             raise DataError(
                 "Two seeds gave the same photons",
                 where=f"{image['image']}, seeds {twin} and {n + 1}",
                 why="every bin is the same, so the generator began at the same place: their average is that of one",
-                fix="delete the manifest of one of them and run again; keep /RR out of simind.ini and the template",
+                fix="delete the manifest of one of them and run again; nothing but /RR may set SIMIND's seed",
             )
-    mean = np.zeros_like(each[0])
-    for weight, data in zip(weights, each, strict=True):
-        mean += weight * data
-    scatter = sum(w * float(load("scatter").data.sum()) for w, (load, _) in zip(weights, runs, strict=True))
-    total = sum(w * float(load("total").data.sum()) for w, (load, _) in zip(weights, runs, strict=True))
+    average = average_patient(runs)
+    histories = np.array([float(told["histories"]) for told in facts])
+    total = float(average["total"].sum(dtype=np.float64))
     columns: Row = {
-        "engine": cohort["engine"],
-        "engine_version": facts[0].get("version"),
+        "engine": f"{facts[0]['program']} {facts[0]['release']}",
         "seeds": len(runs),
-        "histories": float(sum(told["histories"] for told in facts)),
-        "scattered_share": round(scatter / total, 5),
-        "counts_per_s_mbq": float(f"{total / mean.shape[3]:.6g}"),
+        "histories": float(histories.sum()),
+        "scattered_share": round(float(average["scatter"].sum(dtype=np.float64)) / total, 5),
+        "counts_per_s_mbq": float(f"{total / average['total'].shape[3]:.6g}"),
     }
     if len(runs) > 1:
-        columns["engine_counts"] = float(f"{_worth(each, mean, weights):.3g}")
-    return mean, columns
+        worth = _worth(each, average["total"], histories / histories.sum())
+        columns["engine_counts"] = float(f"{worth:.3g}")
+    return average["total" if cohort["scatter"] else "primary"].astype(np.float64), columns
 
 
 def _worth(each: Sequence[np.ndarray], mean: np.ndarray, weights: np.ndarray) -> float:

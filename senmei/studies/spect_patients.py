@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from senmei.core.errors import DataError
-from senmei.core.seeds import draw_generator
 from senmei.core.study import Row
 from senmei.core.volume import Volume
+from senmei.studies.spect_geometry import orbit_of, projection_affine
+from senmei.studies.spect_phantoms import share_site, torsos
 
 if TYPE_CHECKING:
     from senmei.phantoms.torso import Torso
-    from senmei.physics.spect.geometry import Acquisition
     from senmei.physics.spect.imaging import Projectors
-
-    Render = Callable[[int, int], Torso]  # phase, how many times finer than the camera's bins
+    from senmei.studies.spect_phantoms import Render
 
 
 def simulate_patient(
@@ -34,37 +33,6 @@ def simulate_patient(
     }
     share_site([roles["heart"] for roles in made.values()])
     return made
-
-
-def torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, Render]:
-    """Image -> what renders its torso at a phase, in voxels a number of times finer than the camera's bins."""
-    from senmei.phantoms.torso import draw_defect, draw_torso, draw_uptake, render_torso
-
-    shape = draw_torso(draw_generator(seed, "torso"))
-    uptake = draw_uptake(draw_generator(seed, "uptake"))
-    low, high = cohort["defect_contrast"]
-    drawn = draw_defect(draw_generator(seed, "defect"), contrast=(float(low), float(high)))
-    matrix, slices = int(cohort["matrix"]), int(cohort["slices"])
-
-    def renderer(defect: Any) -> Render:
-        return lambda phase, factor: render_torso(
-            shape,
-            uptake=uptake,
-            defect=defect,
-            grid=(matrix * factor, matrix * factor, slices * factor),
-            voxel_mm=float(cohort["voxel_mm"]) / factor,
-            phase=phase,
-            phases=int(cohort["phases"]),
-        )
-
-    return {row["image"]: renderer(drawn if int(row["defect"]) else None) for row in images}
-
-
-def share_site(hearts: Sequence[dict[str, Any]]) -> None:
-    """Tell the hearts of one subject's images where its defect is, also those that do not have it: `site_mm`."""
-    for site in [heart["defect"]["centre_mm"] for heart in hearts if heart["defect"]]:
-        for heart in hearts:
-            heart["site_mm"] = site
 
 
 def _image(render: Render, cohort: Mapping[str, Any], projectors: Projectors) -> dict[str, Any]:
@@ -120,28 +88,6 @@ def expected_photons(
         spread = scatter_projections(coarse.activity.data, coarse.mu.data, camera)
         data = data + spread.double().numpy() * fine**3
     return np.clip(data, 0, None)  # convolutions round to a millionth below zero
-
-
-def orbit_of(cohort: Mapping[str, Any], shape: Sequence[int], voxel_mm: float | None = None) -> Acquisition:
-    """The cohort's orbit around a grid."""
-    from senmei.physics.gamma_camera import GammaCamera
-    from senmei.physics.spect.geometry import orbit
-
-    return orbit(
-        tuple(int(n) for n in shape),
-        float(voxel_mm or cohort["voxel_mm"]),
-        views=int(cohort["views"]),
-        arc_deg=float(cohort["arc_deg"]),
-        start_deg=float(cohort["start_deg"]),
-        radius_mm=float(cohort["radius_mm"]),
-        direction=cohort["direction"],
-        camera=GammaCamera(collimator=cohort["collimator"]),
-    )
-
-
-def projection_affine(voxel_mm: float) -> np.ndarray:
-    """(u, v, view) -> mm, mm, number of the view."""
-    return np.diag([voxel_mm, voxel_mm, 1.0, 1.0])
 
 
 def _slab(grid: Volume, heart: Mapping[str, Any] | None, slices: int | None) -> slice:

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from senmei.core.seeds import draw_generator
 from senmei.core.study import Listed, Row
 from senmei.core.volume import Volume
+
+if TYPE_CHECKING:
+    from senmei.phantoms.torso import Torso
+
+    Render = Callable[[int, int], Torso]  # phase, how many times finer than the camera's bins
 
 # Settings that decide a phantom; those of the camera and of the dose do not.
 SETTINGS = (
     "source", "phantom", "path", "xcat", "matrix", "slices", "voxel_mm", "phases", "defects", "defect_contrast",
     "radius_mm",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Maps:
-    """What a projector looks at: activity and attenuation (1/cm) of one phase, (x, y, z)."""
-
-    activity: Volume
-    mu: Volume
-
-
-def phases_of(phantom: Callable[[str], Any]) -> list[Maps]:
-    """The maps of each phase of the heartbeat; one attenuation map stands for all where there is but one."""
-    activity, mu = phantom("activity"), phantom("attenuation")
-    if activity.data.ndim == 3:
-        return [Maps(activity, mu)]
-    still = mu.data.ndim == 3
-    return [
-        Maps(activity.like(activity.data[..., p]), mu if still else mu.like(mu.data[..., p]))
-        for p in range(activity.data.shape[3])
-    ]
 
 
 def phantom_kind(cohort: Mapping[str, Any]) -> str:
@@ -75,8 +60,6 @@ def render_patient(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) 
 
 def render_torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
     """Torsos as the builtin engine has them, of the same seed: only the camera is another."""
-    from senmei.studies.spect_patients import share_site, torsos
-
     phases = int(cohort["phases"])
     made: dict[str, dict[str, Any]] = {}
     for image, render in torsos(images, cohort, seed).items():
@@ -98,3 +81,34 @@ def _joined(volumes: Sequence[Volume]) -> Volume:
     if len(volumes) == 1:
         return volumes[0]
     return volumes[0].like(np.stack([volume.data for volume in volumes], axis=-1))
+
+
+def torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, Render]:
+    """Image -> what renders its torso at a phase, in voxels a number of times finer than the camera's bins."""
+    from senmei.phantoms.torso import draw_defect, draw_torso, draw_uptake, render_torso
+
+    shape = draw_torso(draw_generator(seed, "torso"))
+    uptake = draw_uptake(draw_generator(seed, "uptake"))
+    low, high = cohort["defect_contrast"]
+    drawn = draw_defect(draw_generator(seed, "defect"), contrast=(float(low), float(high)))
+    matrix, slices = int(cohort["matrix"]), int(cohort["slices"])
+
+    def renderer(defect: Any) -> Render:
+        return lambda phase, factor: render_torso(
+            shape,
+            uptake=uptake,
+            defect=defect,
+            grid=(matrix * factor, matrix * factor, slices * factor),
+            voxel_mm=float(cohort["voxel_mm"]) / factor,
+            phase=phase,
+            phases=int(cohort["phases"]),
+        )
+
+    return {row["image"]: renderer(drawn if int(row["defect"]) else None) for row in images}
+
+
+def share_site(hearts: Sequence[dict[str, Any]]) -> None:
+    """Tell the hearts of one subject's images where its defect is, also those that do not have it: `site_mm`."""
+    for site in [heart["defect"]["centre_mm"] for heart in hearts if heart["defect"]]:
+        for heart in hearts:
+            heart["site_mm"] = site
