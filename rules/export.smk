@@ -24,6 +24,7 @@ rule export:
         study=study_use,
         cohort=scan_settings,
         use=lambda wildcards: plan[wildcards.study].method(wildcards.method)["use"],
+        rank=lambda wildcards: list(plan[wildcards.study].methods).index(wildcards.method) + 1,
         kind=lambda wildcards: plan[wildcards.study].export_format(wildcards.cohort),
         strict=strict,
     threads: 1

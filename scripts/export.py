@@ -15,6 +15,7 @@ with job(snakemake) as j:  # noqa: F821
         j.settings("cohort"),
         j.params.kind,
         use=j.params.use,
+        rank=j.params.rank,
         code=j.params.code,
         strict=j.params.strict,
         log=j.log,

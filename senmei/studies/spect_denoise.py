@@ -334,38 +334,46 @@ class SPECTDenoise(Study):
     def _truth(
         self, scan: Row, own: Callable[[str], Any], cohort: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Row]:
-        """What noise took away: the same reconstruction of what the camera can expect, the same for every dose."""
+        """What noise took away: the same reconstruction of what the camera can expect, the same for every dose.
+
+        Of a phantom that came without segments and heart, what would be asked of them is not.
+        """
         from scipy import ndimage
 
-        labels, segments, heart = own("labels"), own("segments"), own("heart")
+        from senmei.physics.spect.heart_region import find_heart
+
+        segments, heart = _known(own, "segments"), _known(own, "heart")
+        known = {"labels": _known(own, "labels"), "segments": segments, "heart": heart}
         imaging = self._imaging(scan, own, settings)
         if self._kept["reference"] is None:
             mean = own("projections").data
             mean = mean.sum(axis=3) if mean.ndim == 4 else mean
             unit = self._unit({**scan, "dose": 1.0}, own, cohort)
             self._kept["reference"] = imaging.reconstruct(mean * np.float32(cohort["counts"]), unit)
-        reference = labels.like(self._kept["reference"])
+        reference = _grid(own).like(self._kept["reference"])
+        roles = {"reference": reference, **{name: value for name, value in known.items() if value is not None}}
+        if segments is None or heart is None:
+            return roles, {"data_range": find_heart(reference, scan["scan"]).level}
         wall = segments.data > 0
         cold = (heart.get("defect") or {}).get("segments", ())
         normal = wall & ~np.isin(segments.data, list(cold))
         level = float(np.median(reference.data[normal if normal.any() else wall]))
         around = ndimage.binary_dilation(wall, ndimage.generate_binary_structure(3, 1))
-        roles = {
-            "reference": reference,
-            "myocardium": labels.like(around.astype(np.uint8)),
-            "labels": labels,
-            "segments": segments,
-            "heart": heart,
-        }
+        roles["myocardium"] = segments.like(around.astype(np.uint8))
         return roles, {"data_range": level}
+
+
+def _known(own: Callable[[str], Any], role: str) -> Any:
+    """A raw role of an image; None where it came without."""
+    try:
+        return own(role)
+    except KeyError:
+        return None
 
 
 def _map(own: Callable[[str], Any]) -> Volume | None:
     """The attenuation map of an image; None where it came without one."""
-    try:
-        return own("attenuation")
-    except KeyError:
-        return None
+    return _known(own, "attenuation")
 
 
 def _grid(own: Callable[[str], Any]) -> Volume:
