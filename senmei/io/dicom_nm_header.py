@@ -143,6 +143,12 @@ def _checked(path: Path, where: str, data: Dataset, syntax: str, left: int) -> H
     modality = text(data, "Modality")
     if modality != "NM":
         refuse(where, f"its modality is {safe_code(modality)}, not NM", "give nuclear-medicine images")
+    if text(data, "BurnedInAnnotation").upper() == "YES":
+        refuse(
+            where,
+            "text is burned into its pixels, which may name the patient",
+            "export it without annotations",
+        )
     image_type = tuple(str(v).strip().upper() for v in several(data, "ImageType"))
     kind = image_type[2] if len(image_type) > 2 else ""
     if kind not in (*PLANAR, *TOMO, *RECON):
