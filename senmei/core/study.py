@@ -66,6 +66,10 @@ class Study:
         """Raw roles of one simulated subject: image -> role -> value. Deterministic in `seed`."""
         raise NotImplementedError(type(self).__name__)
 
+    def words(self, cohorts: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The `sentences` that are true of the configured cohorts (name -> settings). By default all."""
+        return self.sentences
+
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Stop before anything is planned for what no job of this cohort could do. By default nothing.
 

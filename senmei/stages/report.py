@@ -14,7 +14,8 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
     """The `spec` of `senmei.report.study.write_study_report`, from the study and its configuration; JSON-able."""
     from senmei.analyses import ANALYSES
 
-    sentences = [{"text": text, "references": list(references)} for text, references in study.sentences]
+    told = study.words(settings["cohorts"])
+    sentences = [{"text": text, "references": list(references)} for text, references in told]
     for spec in settings["analyses"].values():
         constants = class_constants(ANALYSES.place(spec["use"]))
         if constants.get("sentence"):

@@ -15,6 +15,7 @@ from senmei.core.study import Listed, Row, Study
 from senmei.core.volume import Volume
 from senmei.studies.spect_files import measured
 from senmei.studies.spect_phantoms import builtin, phantom_kind
+from senmei.studies.spect_words import RECONSTRUCTED, SIMULATED
 
 
 class SPECTDenoise(Study):
@@ -33,33 +34,18 @@ class SPECTDenoise(Study):
     engine_module = "senmei.studies.spect_simind"
     primary = ("nrmse", "wall_thickness_error", "defect_recovery", "auc")
     figures = {"colour": "nuclear", "tradeoff": ("liver_noise", "added_blur")}
-    sentences = (
-        (
-            "Torsos with individual anatomy, uptake and perfusion defects were simulated; expected projections held "
-            "attenuation, depth-dependent collimator response and scatter (an effective-source kernel), and photon "
-            "counts were drawn from them. Lower doses are the same acquisition, thinned.",
-            (
-                "Frey EC, Tsui BMW. A new method for modeling the spatially-variant, object-dependent scatter response "
-                "function in SPECT. IEEE NSS Conf Rec 1996;2:1082-1086.",
-            ),
-        ),
-        (
-            "Images were reconstructed by ordered-subset expectation maximisation or filtered back-projection; "
-            "the reference is the same reconstruction of projections without noise. Training saw pairs of noisy "
-            "reconstructions only.",
-            (
-                "Hudson HM, Larkin RS. Accelerated image reconstruction using ordered subsets of projection data. "
-                "IEEE Trans Med Imaging 1994;13:601-609.",
-                "Lehtinen J, et al. Noise2Noise: learning image restoration without clean data. "
-                "ICML 2018;80:2965-2974.",
-            ),
-        ),
-    )
+    sentences = (SIMULATED, RECONSTRUCTED)
 
     def __init__(self) -> None:
         self._kept: dict[
             str, Any
         ] = {}  # of the job: its projectors, the last image's reconstruction and reference
+
+    def words(self, cohorts: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Simulated torsos are not patients, and the other way round."""
+        from senmei.studies.spect_words import sentences_of
+
+        return sentences_of(cohorts.values())
 
     # ---- who ----
     def images(self, participant: Row, cohort: Mapping[str, Any]) -> list[Row]:

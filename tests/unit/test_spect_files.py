@@ -556,3 +556,15 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot list acquisitions") as caught:
         SPECTDenoise().list_files(cohort, tmp_path, seed=1, log=print)
     assert "no such folder" in caught.value.why
+
+
+def test_the_methods_paragraph_does_not_take_patients_for_phantoms() -> None:
+    clinic, _ = parts()
+    torsos = {"source": "simulate"}
+    configured = {"clinic": {"a": clinic}, "both": {"a": clinic, "b": torsos}, "torsos": {"b": torsos}}
+    text = {name: " ".join(t for t, _ in SPECTDenoise().words(c)) for name, c in configured.items()}
+    assert "were simulated" not in text["clinic"]
+    assert "of patients there is no reference" in text["clinic"]
+    assert "were simulated" in text["both"]
+    assert "Acquisitions of patients" in text["both"]
+    assert "patients" not in text["torsos"]
