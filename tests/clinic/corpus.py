@@ -20,6 +20,7 @@ from senmei.physics.spect.geometry import orbit
 from tests.clinic.nm_writer import PHOTOPEAK, SCATTER, Person, Shot, recon, save, tomo
 
 PERSON = Person("Quixotic", "Zebulon", "MRN7734211")
+OTHER = Person("Abernathy", "Ottoline", "MRN5521987", "19410203", "20180607", "091523.27")
 NAME = "QUIXOTIC^ZEBULON_MRN7734211_19530417.dcm"
 NU, NV, VIEWS, PIXEL_MM = 12, 10, 16, 6.4
 Edit = Callable[[Any], object]
@@ -253,6 +254,23 @@ BAD = [
 ]  # fmt: skip
 
 
+def damaged(content: bytes, kind: int, rng: np.random.Generator) -> bytes:
+    """A file with its header spoilt: 0 some bytes, 1 one bit, 2 a piece lost, 3 a piece put in."""
+    found = bytearray(content)
+    end = content.index(b"\xe0\x7f\x10\x00")  # where the pixels begin
+    at = int(rng.integers(132, end))
+    if kind == 0:
+        for place in rng.integers(132, end, int(rng.integers(1, 6))):
+            found[place] = int(rng.integers(0, 256))
+    elif kind == 1:
+        found[at] ^= 1 << int(rng.integers(0, 8))
+    elif kind == 2:
+        del found[at : at + int(rng.integers(1, 40))]
+    else:
+        found[at:at] = rng.bytes(int(rng.integers(1, 40)))
+    return bytes(found)
+
+
 # --- attenuation maps ---
 
 
@@ -273,6 +291,12 @@ def body() -> np.ndarray:
     return np.where(inside, 0.15 + 0.02 * x + 0.015 * y + 0.01 * z, 0.0)
 
 
+def _ct_numbers() -> Any:
+    data = recon(body() + 1, PIXEL_MM, PERSON, slope=1e-3)
+    data.RescaleSlope, data.RescaleIntercept, data.RescaleType = "1", "-1024", "HU"
+    return data
+
+
 MAPS = [
     Case("first slice lowest", lambda folder: save(recon(body(), PIXEL_MM, PERSON), folder / NAME)),
     Case(
@@ -280,8 +304,14 @@ MAPS = [
         lambda folder: save(recon(body(), PIXEL_MM, PERSON, headwards=False), folder / NAME),
     ),
 ]
-# Such a map is a sound image; what refuses it is the question whether it can be an attenuation map at all.
-BAD_MAPS = [Case("scale in a private tag only", private_map, ("not in 1/cm", "18045", "convert it"))]
+BAD_MAPS = [
+    Case("scale in a private tag only", private_map, ("private tags", "no stated unit")),
+    Case(
+        "CT numbers",
+        lambda folder: save(_ct_numbers(), folder / NAME),
+        ("HU",),
+    ),
+]
 
 
 # --- folders ---
@@ -296,11 +326,10 @@ def twice(folder: Path) -> Path:
 def mixed(folder: Path) -> Path:
     """A sound acquisition with its map among a truncated one, a CT, a letter and a hidden file."""
     nm()(folder)
-    other = Person("Abernathy", "Ottoline", "MRN5521987", "19410203", "20180607", "091523")
     save(recon(body(), PIXEL_MM, PERSON), folder / "maps" / "Quixotic map.dcm")
-    broken = save(tomo(plain_shot(), other), folder / "Abernathy" / "Abernathy 19410203.dcm")
-    broken.write_bytes(broken.read_bytes()[:-4000])
-    ct = tomo(plain_shot(), other, number=5)
+    broken = save(tomo(plain_shot(), OTHER), folder / "Abernathy" / "Abernathy 19410203.dcm")
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    ct = tomo(plain_shot(), OTHER, number=5)
     ct.Modality = "CT"
     save(ct, folder / "Abernathy" / "ct of Abernathy.dcm")
     (folder / "notes about Quixotic.txt").write_text("MRN7734211 was here")

@@ -5,34 +5,35 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from senmei.core.errors import DataError
-from senmei.io.dicom_nm import read_nm
+from senmei.io.deidentify import subject_label
+from senmei.io.dicom_nm import attenuation_map, list_nm, read_nm
 from senmei.io.interfile import read_interfile
 from senmei.io.projections import Projections
-from senmei.physics.spect.checks import check_attenuation
-from senmei.physics.spect.geometry import grid_of, orbit
-from senmei.studies.spect_files import upright
 from tests.clinic.corpus import (
     BAD,
     BAD_INTERFILE,
     BAD_MAPS,
     MAPS,
-    NU,
-    NV,
+    OTHER,
     PERSON,
     PIXEL_MM,
     SOUND,
-    VIEWS,
     Case,
     Sound,
     body,
+    damaged,
     interfile,
+    mixed,
+    nm,
     plain_shot,
+    twice,
 )
 from tests.clinic.nm_writer import betrayed
 
@@ -90,7 +91,7 @@ def test_sound_files_read_to_the_very_counts(case: Sound, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("case", MAPS, ids=ids(MAPS))
 def test_maps_read_to_the_patients_frame(case: Case, tmp_path: Path) -> None:
-    volume = read_nm(case.build(tmp_path)).volume
+    volume = attenuation_map(read_nm(case.build(tmp_path)), "sub-1")
     expected = body()
     corner = [(n - 1) / 2 * PIXEL_MM for n in expected.shape]
     index = np.linalg.inv(volume.affine) @ np.array([-corner[0], -corner[1], -corner[2], 1])
@@ -100,12 +101,11 @@ def test_maps_read_to_the_patients_frame(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", BAD_MAPS, ids=ids(BAD_MAPS))
 def test_maps_that_are_none_are_refused(case: Case, tmp_path: Path) -> None:
-    """Read as an image, and refused where an acquisition wants its map."""
+    """Read as an image, and refused as a map."""
     read = read_nm(case.build(tmp_path))
-    assert read.transmission and read.unit == ""
-    geometry = orbit((NU, NU, NV), PIXEL_MM, VIEWS)
+    assert read.transmission
     with pytest.raises(DataError) as caught:
-        check_attenuation(upright(read.volume), geometry, grid_of(geometry), "sub-1")
+        attenuation_map(read, "sub-1")
     check_message(caught.value, case)
 
 
@@ -125,6 +125,46 @@ def test_bad_files_say_what_is_wrong_and_name_nobody(
     check_message(caught.value, case)
     out = capfd.readouterr()
     check_silence(caplog.text, out.out, out.err, *(str(w.message) for w in recwarn))
+
+
+def test_one_instance_under_two_names_is_taken_once(tmp_path: Path) -> None:
+    listing = list_nm(twice(tmp_path / "in"), key=b"key")
+    assert len(listing.images) == 1
+    assert (listing.left, dict(listing.others)) == ([], {"the same image once more": 1})
+
+
+def test_a_mixed_folder_gives_what_is_sound_and_counts_the_rest(tmp_path: Path) -> None:
+    listing = list_nm(mixed(tmp_path / "in"), key=b"key")
+    assert [(i.kind, i.transmission) for i in listing.images] == [("TOMO", False), ("RECON TOMO", True)]
+    assert {i.subject for i in listing.images} == {subject_label(PERSON.number, b"key")}
+    ((_, subject, why),) = listing.left
+    assert subject == subject_label(OTHER.number, b"key")
+    assert "truncated" in why
+    assert sum(listing.others.values()) == 3
+    told = repr(listing) + " ".join(i.title for i in listing.images)
+    assert betrayed(told, PERSON, OTHER) == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_befalls_a_header_there_is_an_image_or_an_error_and_no_name(
+    part: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    builds = [nm(shot=plain_shot(gates=8)), nm(shot=plain_shot(windows=2)), MAPS[0].build]
+    contents = [build(tmp_path / str(n)).read_bytes() for n, build in enumerate(builds)]
+    outcomes = Counter[str]()
+    for seed in range(60):
+        rng = np.random.default_rng([part, seed])
+        path = tmp_path / f"Quixotic {seed}.dcm"
+        path.write_bytes(damaged(contents[seed % 3], part, rng))
+        try:
+            read = read_nm(path)
+            check_silence(repr([getattr(read, name) for name in ("facts", "nuclide", "agent", "windows")]))
+            outcomes["read"] += 1
+        except DataError as error:
+            check_silence(str(error))
+            outcomes["refused"] += 1
+    assert set(outcomes) == {"read", "refused"}
+    check_silence(*(str(w.message) for w in recwarn))
 
 
 # --- Interfile ---
