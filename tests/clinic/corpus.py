@@ -41,12 +41,18 @@ class Case:
 
 
 def plain_shot(
-    *, gates: int = 1, windows: int = 1, clockwise: bool = True, views: int = VIEWS, seed: int = 0
+    *,
+    gates: int = 1,
+    windows: int = 1,
+    clockwise: bool = True,
+    views: int = VIEWS,
+    arc: float = 180.0,
+    seed: int = 0,
 ) -> Shot:
-    """Counts without any symmetry, 180 degrees from 45 right anterior to 45 left posterior oblique or back again."""
+    """Counts without any symmetry, an arc from 45 right anterior to 45 left posterior oblique or back again."""
     start, direction = (-45.0, "ccw") if clockwise else (-135.0, "cw")
     radii = [200 + 3.5 * i for i in range(views)]
-    geometry = orbit((NU, NU, NV), PIXEL_MM, views, 180, start, radii, direction)
+    geometry = orbit((NU, NU, NV), PIXEL_MM, views, arc, start, radii, direction)
     ends = [geometry.detector(i) for i in range(views)]
     rng = np.random.default_rng(seed)
     ramp = 20 + np.add.outer(np.arange(NU) * 5, np.arange(NV) * 3)[:, :, None]
@@ -113,6 +119,8 @@ SOUND = [
     _sound("detectors interleaved, against the orbit", plain_shot(), swap_heads=True, order=_INTERLEAVED),
     _sound("frames backwards", plain_shot(windows=2), order=list(range(2 * VIEWS))[::-1]),
     _sound("four heads", plain_shot(), heads=4),
+    _sound("two heads, opposed", plain_shot(arc=360.0)),
+    _sound("two heads, opposed, growing angle", plain_shot(arc=360.0, clockwise=False), swap_heads=True),
     _sound("two windows", plain_shot(windows=2)),
     _sound("eight gates", plain_shot(gates=8)),
     _sound("eight gates, two windows, growing angle", plain_shot(gates=8, windows=2, clockwise=False)),

@@ -113,6 +113,11 @@ class Shot:
         first, second = self.angles[:2]
         return "CC" if (second - first) % 360 < 180 else "CW"
 
+    @property
+    def arc(self) -> float:
+        """Degrees that the views cover, each its share."""
+        return _step(self.angles) * len(self.angles)
+
     def frame(self, window: int, gate: int, view: int) -> np.ndarray:
         """(row, column) as seen from the detector, head up."""
         seen_right = np.cross(-self.toward[view], HEAD)
