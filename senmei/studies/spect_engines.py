@@ -99,10 +99,10 @@ def average_seeds(
     spread of the seeds; absent for one).
     Raises DataError where two seeds gave the very same photons: they are one, counted twice.
     """
-    from senmei.studies.spect_simind import average_patient
+    from senmei.studies.spect_simind import average_patient, by_phase
 
     facts = [told for _, told in runs]
-    each = [np.asarray(load("total").data, np.float64) for load, _ in runs]
+    each = [by_phase(load("total").data).astype(np.float64) for load, _ in runs]
     for n, data in enumerate(each):
         if twin := next((m for m in range(n) if np.array_equal(each[m], data)), -1) + 1:
             raise DataError(

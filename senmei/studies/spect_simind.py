@@ -36,7 +36,7 @@ def run_patient(
     minutes: float,
     folder: Path,
 ) -> tuple[dict[str, Any], Row]:
-    """`total`, `scatter`, `primary` (u, v, view, phase) float32 of the whole field, counts/s/MBq, and facts of the run.
+    """`total`, `scatter`, `primary` (u, v, view[, phase]) float32 of the whole field, counts/s/MBq, facts of the run.
 
     Each phase is a simulation of its own, with a seed of its own. minutes : for all of them together. folder : to work
     in, empty. Facts: `release`, `command` (switches of the first phase), `histories` a view, `rr` (seeds as SIMIND got
@@ -58,10 +58,10 @@ def run_patient(
         inputs = write_inputs(folder / name, part.activity, part.mu, acquisition, settings)
         runs.append(run_simind(inputs, program, seed=seed % 10**6 + _APART * phase + number))
     affine = projection_affine(float(cohort["voxel_mm"]))
-    roles = {
-        name: Volume(np.stack([getattr(run, name) for run in runs], axis=-1).astype(np.float32), affine)
-        for name in PARTS
-    }
+    roles = {}
+    for name in PARTS:
+        data = np.stack([getattr(run, name) for run in runs], axis=-1).astype(np.float32)
+        roles[name] = Volume(data if len(runs) > 1 else data[..., 0], affine)
     first = runs[0]
     return roles, {
         "program": "SIMIND",
@@ -73,6 +73,11 @@ def run_patient(
     }
 
 
+def by_phase(data: np.ndarray) -> np.ndarray:
+    """(u, v, view, phase) of projections that are still or gated."""
+    return data if data.ndim == 4 else data[..., None]
+
+
 def average_patient(runs: Sequence[tuple[Load, Row]]) -> dict[str, np.ndarray]:
     """`total`, `scatter`, `primary` (u, v, view, phase) of several seeds, weighted by their histories.
 
@@ -80,7 +85,7 @@ def average_patient(runs: Sequence[tuple[Load, Row]]) -> dict[str, np.ndarray]:
     """
     from senmei.engines.simind.runs import SimindRun, WindowCounts, average_runs
 
-    loaded = [({part: load(part).data for part in PARTS}, facts) for load, facts in runs]
+    loaded = [({part: by_phase(load(part).data) for part in PARTS}, facts) for load, facts in runs]
     means = []
     for phase in range(loaded[0][0]["total"].shape[3]):
         seeds = []
