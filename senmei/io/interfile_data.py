@@ -17,11 +17,12 @@ import numpy as np
 from senmei.core.errors import DataError
 from senmei.io.interfile_header import InterfileHeader
 from senmei.io.nifti import MAX_VOXELS
-from senmei.io.projections import implausible
+from senmei.io.projections import MAX_COUNTS
 
 BLOCK = 2048  # bytes of a "data starting block"; also the padding that some writers leave
 _STEP = 1 << 19  # values read at a time
 _SAMPLE = 1 << 18  # values looked at for the byte order
+_INT = np.iinfo(np.int32).max
 _TINY = 1e-25  # nothing is counted or measured so finely; bytes in the wrong order often are
 FORMATS = {
     "unsignedinteger": {1: "u1", 2: "u2", 4: "u4"},
@@ -131,16 +132,56 @@ def read_data(
             there = os.fstat(stream.fileno()).st_size - form.offset
             _check_size(header, form, images, there, shared)
             stream.seek(form.offset)
-            data = _stream(header, stream, form.dtype, total)
-            told = (
-                None if byte_order and form.dtype.kind in "iu" else _wrong_order(header, stream, form, data)
-            )
+            look = _Look()
+            data = _stream(header, stream, form.dtype, total, look)
+            why = look.why(counts)
+            known = bool(byte_order) and form.dtype.kind in "iu" and why is None
+            order = None if known else _wrong_order(header, stream, form, data, counts)
     except OSError as error:
         _unreadable(header, error)
-    why = told or _nonsense(data, counts)
+    if order:
+        header.refuse(order, "correct 'imagedata byte order'")
     if why:
-        header.refuse(why, "correct 'imagedata byte order'" if told else "copy or export the data again")
+        header.refuse(
+            f"these are no {'counts' if counts else 'values of an image'}: {why}", "export the data again"
+        )
     return data.reshape(images, form.rows, form.columns)
+
+
+class _Look:
+    """What is odd about values, gathered block by block before they are converted."""
+
+    def __init__(self) -> None:
+        self.total = self.bad = self.negative = self.large = self.tiny = self.present = 0
+
+    def add(self, values: np.ndarray) -> _Look:
+        """Look at some more values."""
+        self.total += values.size
+        if values.dtype.kind == "u":
+            self.large += int(np.count_nonzero(values > _INT)) if values.dtype.itemsize == 4 else 0
+            return self
+        self.negative += int(np.count_nonzero(values < 0))
+        if values.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                size = np.abs(values)
+                finite = np.isfinite(size)
+                self.bad += int(values.size - np.count_nonzero(finite))
+                self.large += int(np.count_nonzero((size > MAX_COUNTS) & finite))
+                self.tiny += int(np.count_nonzero((size > 0) & (size < _TINY)))
+                self.present += int(np.count_nonzero(size))
+        return self
+
+    def why(self, counts: bool = True) -> str | None:
+        """Why these cannot be counts (or, any sign allowed, values of an image); None if they can."""
+        for number, what in (
+            (self.bad, "NaN or infinite"),
+            (self.negative if counts else 0, "negative"),
+            (self.large, f"beyond {_INT if not self.present else MAX_COUNTS:.0e}"),
+            (self.tiny if 2 * self.tiny > self.present else 0, f"not 0 and smaller than {_TINY:g}"),
+        ):
+            if number:
+                return f"{number} of {self.total} values are {what}"
+        return None
 
 
 def _check_size(header: InterfileHeader, form: Layout, images: int, there: int, shared: bool) -> None:
@@ -152,14 +193,16 @@ def _check_size(header: InterfileHeader, form: Layout, images: int, there: int, 
         header.refuse(
             f"the data are truncated: {told} need {needs} bytes and there are {max(there, 0)}{whole}"
         )
-    if there - needs >= BLOCK and not shared:
+    if there - needs >= min(image, BLOCK) and not shared:
         header.refuse(
             f"header and data do not belong together: {told} are {needs} bytes, and there are {there}",
             "correct the number of images or the matrix size in the header",
         )
 
 
-def _stream(header: InterfileHeader, stream: BinaryIO, dtype: np.dtype, total: int) -> np.ndarray:
+def _stream(
+    header: InterfileHeader, stream: BinaryIO, dtype: np.dtype, total: int, look: _Look
+) -> np.ndarray:
     out = np.empty(total, np.int32 if dtype.kind in "iu" else np.float32)
     for at in range(0, total, _STEP):
         count = min(_STEP, total - at)
@@ -167,17 +210,15 @@ def _stream(header: InterfileHeader, stream: BinaryIO, dtype: np.dtype, total: i
         if len(block) < count * dtype.itemsize:
             header.refuse("the data are truncated: the file became shorter while it was read")
         values = np.frombuffer(block, dtype)
-        if dtype.kind == "u" and dtype.itemsize == 4 and values.max() > np.iinfo(np.int32).max:
-            most = int(values.max())
-            swapped = int(values.byteswap().max())
-            order = f"; in the other byte order the most is {swapped}" if swapped < most // 256 else ""
-            header.refuse(f"a value of {most} does not fit 31 bits{order}", "correct 'imagedata byte order'")
-        with np.errstate(all="ignore"):  # what overflows is found below
+        look.add(values)
+        with np.errstate(all="ignore"):  # what does not fit is found by the look
             out[at : at + count] = values
     return out
 
 
-def _wrong_order(header: InterfileHeader, stream: BinaryIO, form: Layout, data: np.ndarray) -> str | None:
+def _wrong_order(
+    header: InterfileHeader, stream: BinaryIO, form: Layout, data: np.ndarray, counts: bool
+) -> str | None:
     """Why the bytes seem to be in the other order than told; None if they do not, or it cannot be known."""
     if form.dtype.itemsize == 1:
         return None
@@ -188,9 +229,10 @@ def _wrong_order(header: InterfileHeader, stream: BinaryIO, form: Layout, data: 
     count = min(_SAMPLE, data.size - middle)
     values = np.frombuffer(stream.read(count * form.dtype.itemsize), form.dtype)
     swapped = values.view(form.dtype.newbyteorder())
+    here, there = _Look().add(values).why(counts), _Look().add(swapped).why(counts)
+    if here and not there:
+        return f"{said}: {here}, and in the other order they are plausible"
     if form.dtype.kind == "f":
-        if (why := _odd(values)) and not _odd(swapped):
-            return f"{said}: {why}, and in the other order they are plausible"
         return None
     top = header.number("maximum pixel count")
     if top and top == float(data.max()):
@@ -201,10 +243,20 @@ def _wrong_order(header: InterfileHeader, stream: BinaryIO, form: Layout, data: 
         return f"{said}: all values are multiples of {step}, and in the other order the largest is {other}"
     if top and top == float(other) and most != other:
         return f"{said}: the largest value is {most}, the header tells {top:g}, and so does the other order"
-    here, there = _rough(values, form.columns), _rough(swapped, form.columns)
-    if here > 0.5 and here > 3 * there:
-        return f"{said}: neighbours differ by {here:.0%} of the mean, in the other order by {there:.0%}"
+    first, last = _bits(values, form.dtype.itemsize - 1), _bits(values, 0)
+    if first > last + 1:
+        return f"{said}: the highest byte of a value varies more than the lowest ({first:.1f} and {last:.1f} bits)"
+    rough, smooth = _rough(values, form.columns), _rough(swapped, form.columns)
+    if rough > 0.2 and rough > 2 * smooth:
+        return f"{said}: neighbours differ by {rough:.0%} of the mean, in the other order by {smooth:.0%}"
     return None
+
+
+def _bits(values: np.ndarray, byte: int) -> float:
+    """Entropy of one byte of integers, bits; byte 0 is the lowest. Noise is in the low ones."""
+    seen = np.bincount(((values >> (8 * byte)) & 255).astype(np.uint8), minlength=256)
+    share = seen[seen > 0] / values.size
+    return float(-(share * np.log2(share)).sum())
 
 
 def _most(values: np.ndarray) -> int:
@@ -217,28 +269,6 @@ def _rough(values: np.ndarray, columns: int) -> float:
     if columns < 2 or not rows.size or not (mean := np.abs(rows).mean()):
         return 0.0
     return float(np.abs(np.diff(rows, axis=1)).mean() / mean)
-
-
-def _odd(values: np.ndarray) -> str | None:
-    """Why floats cannot be counts or values of an image, whatever their sign; None if they can."""
-    tiny = present = 0
-    for at in range(0, values.size, _STEP):
-        with np.errstate(all="ignore"):
-            size = np.abs(values[at : at + _STEP].astype(np.float32))
-        if why := implausible(size):
-            return why
-        tiny += int(np.count_nonzero((size > 0) & (size < _TINY)))
-        present += int(np.count_nonzero(size))
-    if 2 * tiny > present:
-        return f"{tiny} of {values.size} values are smaller than {_TINY:g} and not 0"
-    return None
-
-
-def _nonsense(data: np.ndarray, counts: bool) -> str | None:
-    why = _odd(data) if data.dtype.kind == "f" else None
-    if why is None and counts:
-        why = implausible(data)
-    return f"these are no {'counts' if counts else 'values of an image'}: {why}" if why else None
 
 
 def _spelled(name: str) -> str:

@@ -5,8 +5,8 @@ specification of Interfile version 3.3. Nucl Med Commun 1992;13:673. Keys are co
 underscores; "!", "#", "%" before a key mean nothing. A line that begins with ";" is a comment, yet SIMIND keeps facts
 there (";energy window lower level := 126.5"): commented keys are kept apart, and used only where a caller asks.
 
-What may name a person, a place or a moment is dropped while parsing: of keys that are not known to hold a technical
-text only numbers are kept, and no numbers of those that may be a date or a patient's.
+What may name a person, a place or a moment is dropped while parsing: keys that are not known to hold a technical text
+keep numbers only (another text becomes "?"), and those that may hold a date or a patient's number keep nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ _MAX_BYTES = 1 << 20
 _MAX_KEY, _MAX_VALUE = 128, 65536  # a list of radii is a long value
 _SIGN = re.compile(r":\s*=")
 _BLANK = re.compile(r"[\s_!]+")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d{1,4})?")
+_DIGITS = r"[-+]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eEdD][-+]?\d{1,4})?"
+_UNIT = r"\s*(?:mm|cm|sec|s|kev|deg|%)?"
+_NUMBER = re.compile(rf"({_DIGITS}){_UNIT}", re.IGNORECASE)
 _END = "endofinterfile"
 _LAST = re.compile(r"end[ \t_]+of[ \t_]+interfile[^\r\n\x1a]*(?:\r\n|[\r\n\x1a])?", re.IGNORECASE)
-_VALUE = re.compile(r"[{(]?\s*[-+.\deEdD]+(?:[,\s]+[-+.\deEdD]+)*\s*[})]?(?:\s*(?:mm|cm|sec|s|keV|deg|%))?")
+_VALUE = re.compile(rf"[{{(]?\s*{_DIGITS}(?:[,\s]+{_DIGITS})*\s*[}})]?{_UNIT}", re.IGNORECASE)
 # Keys whose value may be a text; of every other key only numbers are kept.
 TEXTS = frozenset(
     """
@@ -109,8 +111,8 @@ class InterfileHeader:
         return None
 
     def _number(self, key: str, text: str) -> float:
-        match = _NUMBER.match(text.strip("{}() \t"))
-        value = float(re.sub("[dD]", "e", match[0])) if match else math.nan
+        match = _NUMBER.fullmatch(text.strip("{}() \t"))
+        value = float(re.sub("[dD]", "e", match[1])) if match else math.nan
         if not math.isfinite(value):
             self.refuse(f"the value of '{key}' is no number")
         return value
@@ -144,8 +146,8 @@ def parse_header(text: str, *, where: object = WHERE, end: int | None = None) ->
         if key == _END:
             break
         value = "".join(c if c.isprintable() else " " for c in value.split(";", 1)[0][:_MAX_VALUE]).strip()
-        if key and len(key) <= _MAX_KEY and _technical(key, value):
-            (comments if commented else live).append((key, value))
+        if key and len(key) <= _MAX_KEY and (kept := _technical(key, value)) is not None:
+            (comments if commented else live).append((key, kept))
     if not began:
         raise DataError(
             "Cannot use this Interfile",
@@ -156,12 +158,14 @@ def parse_header(text: str, *, where: object = WHERE, end: int | None = None) ->
     return InterfileHeader(tuple(live), tuple(comments), len(text) if end is None else end, str(where))
 
 
-def _technical(key: str, value: str) -> bool:
-    """Whether a pair may be kept: it tells of the image and not of a person, a place or a moment."""
+def _technical(key: str, value: str) -> str | None:
+    """What may be kept of a value: all if it tells of the image, "?" of an unknown text, None if nothing."""
     base = key.split("[", 1)[0]
     if base in TEXTS or base in _COUNTING:
-        return True
-    return not _IDENTIFYING.search(base) and (not value or bool(_VALUE.fullmatch(value)))
+        return value
+    if _IDENTIFYING.search(base):
+        return None
+    return value if not value or _VALUE.fullmatch(value) else "?"
 
 
 def read_header(path: str | os.PathLike[str], *, where: object = WHERE) -> InterfileHeader:
