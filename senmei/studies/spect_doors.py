@@ -1,6 +1,6 @@
 """What a clinic's folder holds: acquisitions, attenuation maps and the rest, whatever their format.
 
-Identities, visits and the names of files stay in `Found`, in memory; nothing of them is written or logged.
+The names of files and folders stay in `Found`, in memory; nothing of them is written or logged.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from senmei.core.errors import DataError
+from senmei.core.errors import ConfigError, DataError
 from senmei.core.volume import Volume
-from senmei.io.deidentify import REMOVED, tokens
+from senmei.io.deidentify import REMOVED, secret_key, subject_label, tokens
 
 _MAP = re.compile(r"(?P<stem>.*?)_?(?:attenuation|mumap|umap|mu)", re.IGNORECASE)
 _HEADERS = (".h00", ".hdr", ".hs", ".hv", ".h33", ".ihdr", ".int", ".him", ".hct")
@@ -25,18 +25,22 @@ _WHO = re.compile(
     rb"^[!;#% \t]*patient[ \t_]*(id|name)[ \t]*:=[ \t]*([^\r\n]{1,256})", re.IGNORECASE | re.MULTILINE
 )
 _HEAD_BYTES = 1 << 20
+_MAP_TITLE = re.compile(
+    r"\b(mu|attenuation|ac|u)[ _-]?map\b", re.IGNORECASE
+)  # where the type does not say so
+_NO_MAP = "not an attenuation map (NIfTI files are taken as maps only, named *_attenuation.nii.gz)"
 
 
 @dataclass(frozen=True)
 class Found:
-    """One series or file. identity : of the patient, session : of the visit, both for comparison only.
+    """One image. subject : the patient's label, session : of the visit, for comparison only.
 
     kind : 'projections', 'map', or why it is left. title : safe to show. words : that may stand in no message.
-    folder and stem : where it lies, to match maps by. placed : whether it goes by its place, having no identity.
+    folder and stem : where it lies, to match maps by. placed : whether it goes by its place, as it names no patient.
     load() reads it. Raises DataError.
     """
 
-    identity: str
+    subject: str
     session: str
     kind: str
     title: str
@@ -57,7 +61,7 @@ class Found:
     def of(self, other: Found) -> bool:
         """Whether this map may belong to the acquisition `other`."""
         if not self.placed:
-            return self.identity == other.identity
+            return self.subject == other.subject
         return self.folder == other.folder and (self.beside(other) or not self.stem)
 
     def beside(self, other: Found) -> bool:
@@ -65,8 +69,19 @@ class Found:
         return self.folder == other.folder and bool(self.stem) and other.stem.startswith(self.stem)
 
 
-def find_acquisitions(cohort: Mapping[str, Any]) -> tuple[list[Found], Counter[str]]:
-    """Everything below the cohort's folder, by patient and in the order of acquisition; files left, by reason.
+@dataclass
+class Folder:
+    """All that was found. images : by patient and in the order of acquisition. left : (subject or '', why) of images
+    that cannot be used. others : files that are none, by reason.
+    """
+
+    images: list[Found]
+    left: list[tuple[str, str]]
+    others: Counter[str]
+
+
+def find_acquisitions(cohort: Mapping[str, Any]) -> Folder:
+    """Everything below the cohort's folder.
 
     Raises DataError if there is no such folder, ConfigError for an expression in `series:` that is none.
     """
@@ -79,14 +94,10 @@ def find_acquisitions(cohort: Mapping[str, Any]) -> tuple[list[Found], Counter[s
             why=why,
             fix="give the folder that holds the patients' files",
         )
-    others: Counter[str] = Counter()
-    look = {"dicom": _dicom, "interfile": _interfile}[cohort["source"]]
-    found = look(root, cohort, others)
-    maps = list(_nifti_maps(root))
-    others["not an attenuation map (NIfTI files are taken as maps only, named *_attenuation.nii.gz)"] += sum(
-        1 for path in _files(root) if _is_nifti(path) and not _map_stem(path)
-    )
-    return [*found, *maps], +others
+    key = secret_key()
+    found = (_dicom if cohort["source"] == "dicom" else _interfile)(root, cohort, key)
+    found.images += _nifti_maps(root, key)
+    return found
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -109,10 +120,10 @@ def _place(root: Path, path: Path) -> tuple[str, str]:
     return str(path.parent.relative_to(root)), name
 
 
-def _by_folder(root: Path, path: Path) -> str:
-    """The patient of a file that says nothing of one: the folder below the root that holds it, else its own name."""
+def _by_folder(root: Path, path: Path, key: bytes) -> str:
+    """The subject of a file that names no patient: of the folder below the root that holds it, else of its own name."""
     parts = path.relative_to(root).parts
-    return f"folder {parts[0]}" if len(parts) > 1 else f"file {_place(root, path)[1]}"
+    return subject_label(f"folder {parts[0]}" if len(parts) > 1 else f"file {_place(root, path)[1]}", key)
 
 
 # ---- attenuation maps as NIfTI ----
@@ -129,7 +140,7 @@ def _map_stem(path: Path) -> str | None:
     return match["stem"] if match else None
 
 
-def _nifti_maps(root: Path) -> Iterator[Found]:
+def _nifti_maps(root: Path, key: bytes) -> Iterator[Found]:
     from senmei.io.nifti import read_volume
 
     for path in _files(root):
@@ -141,7 +152,7 @@ def _nifti_maps(root: Path) -> Iterator[Found]:
             return read_volume(path, ndim=3)
 
         yield Found(
-            identity=_by_folder(root, path),
+            subject=_by_folder(root, path, key),
             session="",
             kind="map",
             title="NIfTI attenuation map",
@@ -156,27 +167,28 @@ def _nifti_maps(root: Path) -> Iterator[Found]:
 # ---- Interfile ----
 
 
-def _interfile(root: Path, cohort: Mapping[str, Any], others: Counter[str]) -> list[Found]:
+def _interfile(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
     """Interfile headers, one an acquisition or map; a patient is told by the header's ID, else by the folder."""
     from senmei.io.interfile import read_interfile
 
-    found = []
+    found = Folder([], [], Counter())
     number: Counter[str] = Counter()
     for path in _files(root):
+        if _is_nifti(path) and _map_stem(path) is None:
+            found.others[_NO_MAP] += 1
         if path.suffix.lower() not in _HEADERS:
             continue
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
         if b"interfile" not in head[:4096].lower():
-            others[f"no Interfile header ({path.suffix.lower()})"] += 1
+            found.others[f"no Interfile header ({path.suffix.lower()})"] += 1
             continue
         folder, name = _place(root, path)
         who = _identity(head) if cohort["patients"] == "header" else ""
-        identity = who or _by_folder(root, path)
+        subject = subject_label(who, key) if who else _by_folder(root, path, key)
         stem = _map_stem(path)
-        number[identity] += 1
-
-        title = f"Interfile {number[identity]}"
+        number[subject] += 1
+        title = f"Interfile {number[subject]}"
 
         def load(path: Path = path, where: str = title, is_map: bool = stem is not None) -> Any:
             value = read_interfile(
@@ -184,9 +196,9 @@ def _interfile(root: Path, cohort: Mapping[str, Any], others: Counter[str]) -> l
             )
             return centred(value) if is_map else value
 
-        found.append(
+        found.images.append(
             Found(
-                identity=identity,
+                subject=subject,
                 session=folder,
                 kind="projections" if stem is None else "map",
                 title=title,
@@ -209,8 +221,72 @@ def _identity(head: bytes) -> str:
 # ---- DICOM ----
 
 
-def _dicom(root: Path, cohort: Mapping[str, Any], others: Counter[str]) -> list[Found]:
-    raise NotImplementedError
+def _dicom(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
+    """NM images: acquisitions whose description `series:` selects, and attenuation maps."""
+    from senmei.io.dicom_nm import list_nm
+
+    try:
+        wanted = re.compile(cohort.get("series") or "", re.IGNORECASE)
+    except re.error as error:
+        raise ConfigError(
+            "Cannot select series",
+            where=f"series: {cohort['series']}",
+            why=str(error),
+            fix="write a regular expression, e.g. 'stress|rest'",
+        ) from error
+    given = _given(cohort)
+    listing = list_nm(root, key=key, **given)
+    found = Folder([], [(subject, f"image {at}: {why}") for at, subject, why in listing.left], listing.others)
+    for series in listing.images:
+        title = f"series {series.number} ({series.title})" if series.title else f"series {series.number}"
+        if series.kind in ("TOMO", "GATED TOMO"):
+            kind = "projections" if wanted.search(series.title) else "not selected by series:"
+        elif series.transmission or (series.kind == "RECON TOMO" and _MAP_TITLE.search(series.title)):
+            kind = "map"
+        else:
+            kind = f"image type {series.kind}, no acquisition to reconstruct"
+
+        def load(path: Path = series.path, where: str = title, is_map: bool = kind == "map") -> Any:
+            return _read_map(path, where) if is_map else _read(path, where, given)
+
+        folder, name = _place(root, series.path)
+        by_folder = cohort["patients"] == "folder"
+        found.images.append(
+            Found(
+                subject=_by_folder(root, series.path, key) if by_folder else series.subject,
+                session=series.study,
+                kind=kind,
+                title=title,
+                load=load,
+                folder=folder,
+                stem=name,
+                words=tokens(series.path.relative_to(root).parts),
+            )
+        )
+    return found
+
+
+def _given(cohort: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration tells for files that do not."""
+    window = cohort["window"]
+    levels = None if window == "auto" else (float(window[0]), float(window[1]))
+    return {"window": levels, "radius_mm": cohort["radius_mm"]}
+
+
+def _read(path: Path, where: str, given: Mapping[str, Any]) -> Any:
+    from senmei.io.dicom_nm import read_nm
+
+    return read_nm(path, where=where, **given)
+
+
+def _read_map(path: Path, where: str) -> Volume:
+    """The map, in 1/cm, around the scan's own centre: NM files seldom place acquisitions in the patient."""
+    from senmei.io.dicom_nm import Reconstruction, attenuation_map
+
+    image = _read(path, where, {})
+    if not isinstance(image, Reconstruction):
+        raise DataError("Not an attenuation map", where=where, why="it holds no slices", fix="leave it out")
+    return centred(attenuation_map(image, where))
 
 
 def centred(value: Any) -> Any:

@@ -21,7 +21,7 @@ from senmei.io.names import stem
 
 if TYPE_CHECKING:
     from senmei.physics.spect.geometry import Acquisition
-    from senmei.studies.spect_doors import Found
+    from senmei.studies.spect_doors import Folder, Found
 
 MEASURED = ("dicom", "interfile")  # sources whose projections are counts, not expectations
 
@@ -73,36 +73,28 @@ def list_acquisitions(cohort: Mapping[str, Any], folder: Path, log: Callable[[st
     """
     from senmei.studies.spect_doors import find_acquisitions
 
-    items, others = find_acquisitions(cohort)
-    return keep(items, others, cohort, Path(folder) / "acquisitions", log)
+    found = find_acquisitions(cohort)
+    return keep(found, cohort, Path(folder) / "acquisitions", log)
 
 
-def keep(
-    items: Sequence[Found],
-    others: Mapping[str, int],
-    cohort: Mapping[str, Any],
-    store: Path,
-    log: Callable[[str], None],
-) -> Listed:
-    """Read what was found and keep it below `store`; rows as of `list_acquisitions`. others : reason -> files left."""
-    from senmei.io.deidentify import secret_key, subject_label
-
-    key = secret_key()
-    status: list[Row] = []
+def keep(found: Folder, cohort: Mapping[str, Any], store: Path, log: Callable[[str], None]) -> Listed:
+    """Read what was found and keep it below `store`; rows as of `list_acquisitions`."""
+    items = found.images
+    status = [_row(subject, "failed", why) for subject, why in found.left]
     images: list[Row] = []
     written: set[Path] = set()
     sessions = _sessions(items)
-    several = Counter((i.identity, i.session) for i in items if i.kind == "projections")
+    several = Counter((i.subject, i.session) for i in items if i.kind == "projections")
     runs: Counter[tuple[str, str]] = Counter()
     used: set[int] = set()
     for item in items:
-        subject = subject_label(item.identity, key)
+        subject = item.subject
         told = f"{item.title}: "
         if item.kind not in ("projections", "map"):
             status.append(_row(subject, "left", told + item.kind))
         if item.kind != "projections":
             continue
-        visit = item.identity, item.session
+        visit = subject, item.session
         runs[visit] += 1
         run = runs[visit] if several[visit] > 1 else None
         name = stem(subject, sessions[visit], run)
@@ -131,8 +123,8 @@ def keep(
     for item in items:
         if item.kind == "map" and id(item) not in used:
             why = "attenuation map, not used: the cohort wants none, or it goes with no acquisition that was taken"
-            status.append(_row(subject_label(item.identity, key), "left", f"{item.title}: {why}"))
-    status += [_row("", "left", f"{count} x {reason}") for reason, count in sorted(others.items())]
+            status.append(_row("" if item.placed else item.subject, "left", f"{item.title}: {why}"))
+    status += [_row("", "left", f"{count} x {reason}") for reason, count in sorted(found.others.items())]
     _tidy(store, written)
     for image in images:
         image.setdefault("attenuation_path", None)
@@ -156,10 +148,10 @@ def _sessions(items: Iterable[Found]) -> dict[tuple[str, str], str]:
     result: dict[tuple[str, str], str] = {}
     count: Counter[str] = Counter()
     for item in items:
-        visit = item.identity, item.session
+        visit = item.subject, item.session
         if item.kind == "projections" and visit not in result:
-            count[item.identity] += 1
-            result[visit] = str(count[item.identity])
+            count[item.subject] += 1
+            result[visit] = str(count[item.subject])
     return result
 
 

@@ -14,6 +14,7 @@ import pytest
 from senmei.core.configuration import load_yaml, merge, resolve
 from senmei.core.errors import ConfigError, DataError, SenmeiError
 from senmei.core.volume import Volume
+from senmei.io.deidentify import subject_label
 from senmei.io.projection_store import load_projections, save_projections
 from senmei.io.projections import EnergyWindow, Projections
 from senmei.physics.spect.energy_windows import camera_of, choose_window
@@ -21,9 +22,9 @@ from senmei.physics.spect.geometry import Acquisition, grid_of
 from senmei.stages.plan import Plan
 from senmei.studies import spect_doors
 from senmei.studies.spect_denoise import SPECTDenoise
-from senmei.studies.spect_doors import Found
+from senmei.studies.spect_doors import Folder, Found
 from senmei.studies.spect_files import list_acquisitions, read_acquisition, read_map, upright
-from tests.clinic.patients import PEOPLE, Patient, orbit, shot, torso
+from tests.clinic.patients import PATIENTS, PEOPLE, SPOILED, Patient, orbit, shot, torso, write_clinic
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 5
@@ -98,14 +99,17 @@ def found(kind: str, value: Any, identity: str = "a", session: str = "1", **more
         return value
 
     title = more.pop("title", f"series of {kind}")
-    return Found(identity, session, kind, title, load, words=frozenset(w.lower() for w in WHO), **more)
+    subject = subject_label(identity, b"of these tests")
+    return Found(subject, session, kind, title, load, words=frozenset(w.lower() for w in WHO), **more)
 
 
 def listed(
     items: list[Found], folder: Path, monkeypatch: pytest.MonkeyPatch, others: Any = (), **cohort: Any
 ) -> tuple[Any, list[str]]:
     """What listing these files gives, and what it logged."""
-    monkeypatch.setattr(spect_doors, "find_acquisitions", lambda cohort: (items, Counter(dict(others))))
+    monkeypatch.setattr(
+        spect_doors, "find_acquisitions", lambda cohort: Folder(items, [], Counter(dict(others)))
+    )
     told: list[str] = []
     return list_acquisitions(parts(**cohort)[0], folder, told.append), told
 
@@ -517,8 +521,6 @@ def interfile_folder(folder: Path, plain: Projections, gated: Projections) -> Pa
 def test_a_folder_of_interfile_is_listed_and_read(
     plain: Projections, gated: Projections, tmp_path: Path
 ) -> None:
-    from senmei.io.deidentify import subject_label
-
     folder = interfile_folder(tmp_path / "in", plain, gated)
     cohort, _ = parts(source="interfile", path=str(folder))
     told: list[str] = []
@@ -568,3 +570,56 @@ def test_the_methods_paragraph_does_not_take_patients_for_phantoms() -> None:
     assert "were simulated" in text["both"]
     assert "Acquisitions of patients" in text["both"]
     assert "patients" not in text["torsos"]
+
+
+# ---- a clinic's DICOM ----
+
+
+def test_a_clinic_s_dicom_is_listed_and_read(tmp_path: Path) -> None:
+    """Files of an independent writer: heads that stand 90 degrees apart, two windows, a map from head to feet."""
+    clinic = [PATIENTS[0], PATIENTS[2], PATIENTS[4]]
+    folder = write_clinic(tmp_path / "in", clinic, SPOILED)
+    cohort, _ = parts(path=str(folder))
+    told: list[str] = []
+    listing = SPECTDenoise().list_files(cohort, tmp_path / "out", seed=1, log=told.append)
+    assert listing is not None
+    participants, images, status = listing
+    label = {p: subject_label(p.person.number, b"of these tests") for p in (*clinic, SPOILED)}
+    assert {row["subject"] for row in participants} == {label[p] for p in clinic[:2]}
+    failed = {row["subject"]: row["error"] for row in status if row["status"] == "failed"}
+    assert failed.keys() == {label[clinic[2]], label[SPOILED]}
+    assert "no attenuation map came with it" in failed[label[clinic[2]]]
+    rows = {row["subject"]: row for row in images}
+    for patient in clinic[:2]:
+        raw = SPECTDenoise().read(rows[label[patient]], cohort)
+        assert raw is not None
+        assert raw["columns"]["direction"] == "consistent"
+        assert np.array_equal(
+            np.sort(raw["projections"].data, axis=None), np.sort(shot(patient).counts[0], axis=None)
+        )
+        acquisition = Acquisition.from_dict(raw["acquisition"])
+        assert acquisition.direction == orbit(patient.clockwise).direction
+        by_angle = {round(a % 360): i for i, a in enumerate(acquisition.angles_deg)}
+        for i, angle in enumerate(orbit(patient.clockwise).angles_deg):
+            view = raw["projections"].data[..., by_angle[round(angle % 360)]]
+            assert np.array_equal(view, shot(patient).counts[0, 0, :, :, i]), "each view at its angle"
+        assert np.allclose(raw["attenuation"].data, torso(patient.seed).mu.data, atol=1e-3)
+    text = json.dumps([participants, images, status, told]) + "".join(map(str, (tmp_path / "out").rglob("*")))
+    text += "".join(p.read_text() for p in (tmp_path / "out").rglob("*.json"))
+    for patient in (*clinic, SPOILED):
+        for word in patient.person.secrets():
+            assert word not in text.lower()
+    none, _ = parts(
+        {"reconstruction": {"attenuation": False, "scatter": False}}, path=str(folder), attenuation="none"
+    )
+    assert (
+        len((SPECTDenoise().list_files(none, tmp_path / "out", seed=1, log=told.append) or ((), ()))[1]) == 3
+    )
+    with pytest.raises(ConfigError, match="Cannot select series"):
+        SPECTDenoise().list_files({**cohort, "series": "(("}, tmp_path / "out", seed=1, log=told.append)
+    nobody = SPECTDenoise().list_files(
+        {**cohort, "series": "no such thing"}, tmp_path / "out", seed=1, log=told.append
+    )
+    assert nobody is not None
+    assert nobody[1] == []
+    assert "not selected by series:" in nobody[2][1]["error"]
