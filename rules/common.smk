@@ -56,6 +56,13 @@ def degradation_settings(wildcards):
     return frozen(plan[wildcards.study].settings["degradation"])
 
 
+def images_made(wildcards):
+    """How a study makes the images that methods learn from, for their cards."""
+    return frozen(
+        {"study": study_use(wildcards), "degradation": plan[wildcards.study].settings["degradation"]}
+    )
+
+
 def study_use(wildcards):
     """Registered name or place of a study."""
     return plan[wildcards.study].settings["use"]

@@ -26,6 +26,7 @@ rule train:
         rows=training_rows,
         seed=study_seed,
         method=lambda wildcards: frozen(plan[wildcards.study].method(wildcards.method)),
+        images=images_made,
     threads: training_threads
     resources:
         mem_mb=training_megabytes,

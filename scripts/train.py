@@ -18,4 +18,5 @@ with job(snakemake) as j:  # noqa: F821
         stop=j.told_to_stop(),
         processes=j.config["processes"],
         used=j.used,
+        images=j.settings("images"),
     )

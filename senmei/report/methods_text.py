@@ -111,7 +111,9 @@ def _card_sentences(card: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
     ]
     name = str(card.get("title") or card.get("method"))
     if card.get("given"):
+        made = ", ".join(map(str, card.get("given_differs") or ()))
         found.append((f"{name} was not fitted here: it is the model of an earlier run, as given", []))
+        found.append((f"That run made the images of {name} otherwise ({made})" if made else "", []))
     if card.get("family") != "learned":
         return found
     data = [

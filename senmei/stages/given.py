@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,14 +61,21 @@ def given_card(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def adopt_model(
-    name: str, spec: Mapping[str, Any], outputs: Mapping[str, Path | str], *, log: Callable[[str], None]
+    name: str,
+    spec: Mapping[str, Any],
+    outputs: Mapping[str, Path | str],
+    *,
+    images: Mapping[str, Any],
+    log: Callable[[str], None],
 ) -> None:
     """Copy a given model to where training would have left it: weights, an empty history and a card that says so.
 
     outputs : weights, history, card. Only what is proven is written: the hash of the weights is the card's, the card
     is as a training job wrote it, and the method takes the weights. The new card keeps the old one's seed, code,
     split, data and versions, has `given: true` and the old one's SHA-256; what a method says of itself (title,
-    references, sentence) is this installation's. Raises ConfigError and DataError, see `given_card`.
+    references, sentence) is this installation's. images : how this study makes its images; where the model's run made
+    them otherwise, the card and the log say so, since a network is good for what it has seen.
+    Raises ConfigError and DataError, see `given_card`.
     """
     where = f"methods.{name}.model"
     facts = given_card(spec, where)
@@ -98,9 +106,32 @@ def adopt_model(
         "versions": {str(k): str(v) for k, v in facts["versions"].items()},
     }
     told |= {"weights_sha256": facts["weights_sha256"], "stopped": None}
-    told |= {"given": True, "given_card_sha256": sha256(folder / CARD)}
+    found = differences(facts.get("images"), images)
+    told |= {"images": facts["images"]} if isinstance(facts.get("images"), dict) else {}
+    told |= {"given": True, "given_differs": found, "given_card_sha256": sha256(folder / CARD)}
     write_card(outputs["card"], method, name, use, facts["settings"], weights, told)
+    for difference in found:
+        log(f"its images were made otherwise: {difference}")
     log(f"given, not fitted: weights {facts['weights_sha256'][:16]}..., fitted with seed {facts['seed']}")
+
+
+def differences(theirs: Any, ours: Mapping[str, Any]) -> list[str]:
+    """'degradation.reconstruction.iterations: 4, here 2' for each setting of images that differs; at most 40."""
+    if not isinstance(theirs, dict) or not ours:
+        return []
+    there, here = _flat(theirs), _flat(ours)
+    return [
+        f"{key}: {there.get(key, 'none')}, here {here.get(key, 'none')}"[:160]
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+    ][:40]
+
+
+def _flat(value: Any, place: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping) and value:
+        parts = [_flat(part, f"{place}.{key}" if place else str(key)) for key, part in value.items()]
+        return {key: text for part in parts for key, text in part.items()}
+    return {place: json.dumps(value, sort_keys=True)}
 
 
 def _copy(source: Path, place: Path, expected: str, fix: str) -> None:

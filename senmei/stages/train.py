@@ -113,13 +113,15 @@ def train_method(
     stop: Callable[[], bool] = lambda: False,
     processes: int = 1,
     used: dict[str, Any] | None = None,
+    images: Mapping[str, Any] | None = None,
 ) -> None:
     """Fit a method on the training split, tune it on the validation split, and write weights, history and card.
 
     outputs : weights, history, card. A checkpoint for resuming lies beside the weights until they are final.
     spec : `use` and settings; with `model`, nothing is fitted, see `senmei.stages.given`.
     stop : see FitContext. threads : cores granted, to all processes together. processes : so many may share the work,
-    see `usable_processes`. used : takes the number of them and the precision, for the record.
+    see `usable_processes`. used : takes the number of them and the precision, for the record. images : how the images
+    that it learns from are made (study, degradation), for the card.
     Raises DataError when a needed split has no usable example left.
     """
     from safetensors.numpy import save
@@ -127,7 +129,7 @@ def train_method(
     if "model" in spec:
         from senmei.stages.given import adopt_model
 
-        adopt_model(name, spec, outputs, log=log)
+        adopt_model(name, spec, outputs, images=images or {}, log=log)
         return
     use = spec["use"]
     options = {k: v for k, v in spec.items() if k != "use"}
@@ -168,7 +170,7 @@ def train_method(
         for cohort in manifests
     }
     told = {"seed": seed, "code": code, "split_sha256": split_sha256, "data": counts, "versions": _versions()}
-    told |= {"weights_sha256": sha256(weights_path), "stopped": None}
+    told |= {"weights_sha256": sha256(weights_path), "stopped": None, "images": dict(images or {})}
     write_card(outputs["card"], method, name, use, options, weights, told)
     checkpoint.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.io.atomic import sha256
 from senmei.io.tables import read_tsv
+from senmei.report.methods_text import _card_sentences
 from senmei.stages.given import given_card
 from senmei.stages.shards import check_of
 from senmei.stages.train import load_method, train_method
@@ -26,12 +27,12 @@ FIXED = {"use": "gaussian", "fwhm_mm": 3.0}
 WHERE = "studies.s.methods.m.model"
 
 
-def fit(folder: Path, spec: dict[str, Any], name: str = "m") -> Path:
+def fit(folder: Path, spec: dict[str, Any], name: str = "m", **more: Any) -> Path:
     """Train, or adopt, a method that needs no scans."""
     outputs = {k: folder / f for k, f in zip(("weights", "card", "history"), FILES, strict=True)}
     train_method(
         name, spec, {}, outputs,
-        seed=3, code="c0ffee", split_sha256="0" * 12, device="cpu", threads=1, log=lambda text: None,
+        seed=3, code="c0ffee", split_sha256="0" * 12, device="cpu", threads=1, log=lambda text: None, **more,
     )  # fmt: skip
     return folder
 
@@ -69,6 +70,27 @@ def test_a_given_model_is_copied_with_provenance(model: Path, tmp_path: Path) ->
     assert method.apply(Example({"scan": "sub-01"}, {"input": Volume(blob, np.eye(4))})).data.max() < 0.5
     again = fit(tmp_path / "later", {"use": "gaussian", "model": str(made)})
     assert json.loads((again / "card.json").read_text())["seed"] == 3, "a copy can be given on"
+
+
+def test_a_model_of_other_images_says_so(tmp_path: Path) -> None:
+    images = {"study": "s", "degradation": {"reconstruction": {"iterations": 2, "psf": True}, "doses": [0.5]}}
+    model = fit(tmp_path / "earlier", FIXED, images=images)
+    spec = {"use": "gaussian", "model": str(model)}
+    same = json.loads((fit(tmp_path / "same", spec, images=images) / "card.json").read_text())
+    assert same["given_differs"] == []
+    assert same["images"] == images
+    here = {"study": "s", "degradation": {"reconstruction": {"iterations": 4, "psf": True}, "noise": [9]}}
+    card = json.loads((fit(tmp_path / "other", spec, images=here) / "card.json").read_text())
+    assert card["given_differs"] == [
+        "degradation.doses: [0.5], here none",
+        "degradation.noise: none, here [9]",
+        "degradation.reconstruction.iterations: 2, here 4",
+    ]
+    assert card["images"] == images, "what it was fitted on"
+    words = [text for text, _ in _card_sentences(card)]
+    assert any("was not fitted here" in text for text in words)
+    assert any("iterations: 2, here 4" in text for text in words)
+    assert not any("otherwise" in text for text, _ in _card_sentences(same))
 
 
 def test_settings_may_repeat_the_card_and_not_contradict_it(model: Path) -> None:
