@@ -241,8 +241,14 @@ def planar_to_dicom(
 ) -> Dataset:
     """A STATIC or WHOLE BODY image: one frame a window and image, exact counts.
 
+    An image read from a file packed with loss is written as derived, and says so.
     kind : "STATIC" or "WHOLE BODY". The other arguments are as in `projections_to_dicom`; so are the errors.
     """
+    if planar.facts.get("lossy"):
+        derived, derivation = (
+            True,
+            f"{derivation} (counts as a compression that lost detail left them)".strip(),
+        )
     labels = Labels(subject, identity, study, series, title, derivation, sources)
     planar.check(subject)
     counts = whole_counts(planar.counts, subject)
