@@ -88,6 +88,8 @@ def orbit(
         heads = 1  # one orbit that the heads made together
     if len(views) == 1:
         views = views * heads
+    if not extents:
+        header.refuse("'extent of rotation' is missing")
     if len(views) != heads or len(starts) not in (heads, 0) or len(extents) not in (heads, 1):
         told = f"{len(views)} numbers of projections, {len(starts)} start angles, {len(extents)} extents"
         header.refuse(f"{heads} detector heads do not fit {told}")

@@ -459,7 +459,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"direction of rotation": "left"}, "neither CW nor CCW"),
     ({"start angle": None}, "'start angle' is missing"),
     ({"extent of rotation": 0}, "extent of rotation of 0"),
-    ({"extent of rotation": None}, "0 extents"),
+    ({"extent of rotation": None}, "'extent of rotation' is missing"),
     ({"number of detector heads": 1000}, "at most 64"),
     ({"number of energy windows": 2}, "levels of energy window 2"),
     ({"patient rotation": "prone"}, "lies prone"),
