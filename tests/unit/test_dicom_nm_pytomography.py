@@ -20,8 +20,8 @@ from senmei.io.projections import EnergyWindow, Projections
 from senmei.physics.spect.geometry import orbit
 from senmei.physics.spect.projector import Projector
 
-N, SLICES, MM = 24, 16, 6.0
-SPOTS = {(6, 15, 11): 20000.0, (14, 19, 4): 12000.0}  # left, in front, high; right, in front, low
+N, SLICES, MM = 20, 20, 6.0  # its origin takes detectors to be square
+SPOTS = {(5, 13, 14): 20000.0, (12, 16, 5): 12000.0}  # left, in front, high; right, in front, low
 WINDOWS = (EnergyWindow("photopeak", 126.45, 154.55), EnergyWindow("lower scatter", 108.0, 122.0))
 
 
@@ -99,12 +99,13 @@ def test_it_reconstructs_the_object_at_its_place(
         at = tuple(int(i) for i in np.unravel_index(found.argmax(), found.shape))
         assert at == (N - 1 - x, N - 1 - y, z)
         place = world @ (*at, 1)  # mm, LPS, about the axis of rotation
-        np.testing.assert_allclose(place[:3], ((11.5 - x) * MM, (11.5 - y) * MM, (z - 7.5) * MM), atol=1e-6)
+        np.testing.assert_allclose(place[:3], ((9.5 - x) * MM, (9.5 - y) * MM, (z - 9.5) * MM), atol=1e-6)
         found[max(0, at[0] - 3) : at[0] + 4, max(0, at[1] - 3) : at[1] + 4, at[2]] = 0
 
 
 def test_a_map_written_as_a_reconstruction_is_where_it_takes_it(tmp_path: Path) -> None:
     from pytomography.io.SPECT import dicom
+
     from senmei.core.volume import Volume
 
     values = np.random.default_rng(1).uniform(0, 0.2, (N, N, SLICES)).astype(np.float32)
