@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from senmei.core.errors import EngineError, SenmeiError
+from senmei.core.errors import ConfigError, EngineError, SenmeiError
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study, file_columns
 from senmei.io.atomic import sha256
@@ -37,8 +37,9 @@ def render_shard(
 ) -> None:
     """Write the phantom manifest of a shard: the maps that an engine will look at, one row an image and role.
 
-    images : rows with `scan` (the image's name), `subject`, and what the study's `render` needs. A phantom that cannot
-    be made is a failed row; its image is then blocked further on.
+    images : rows with `scan` (the image's name), `subject`, and what the study's `render` needs. A phantom whose files
+    cannot be used is a failed row; its image is then blocked further on. Raises the first EngineError or ConfigError
+    once all have been tried: a program that makes phantoms and failed is asked again.
     """
     subjects: dict[str, list[Row]] = {}
     for row in images:
@@ -52,8 +53,14 @@ def render_shard(
         files = {name: sha256(Path(row[name])) for name in sorted(file_columns(row))}
         return short_hash(code, seed, sorted(cohort.items(), key=str), _told(row), *files.items())
 
+    failed: list[Exception] = []
+
     def produce(row: Row) -> Made:
-        roles = dict(rendered(row["subject"])[row["image"]])
+        try:
+            roles = dict(rendered(row["subject"])[row["image"]])
+        except (EngineError, ConfigError) as error:
+            failed.append(error)
+            raise
         return Made(roles=roles, columns=roles.pop("columns", {}))
 
     each_scan(
@@ -65,6 +72,9 @@ def render_shard(
         strict=strict,
         log=log,
     )
+    if failed:
+        Path(manifest).unlink(missing_ok=True)
+        raise failed[0]
 
 
 def engine_shard(

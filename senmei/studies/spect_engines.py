@@ -36,7 +36,7 @@ def settings_of(cohort: Mapping[str, Any], part: str) -> dict[str, Any]:
 def check_simulated(cohort: Mapping[str, Any]) -> None:
     """Raise ConfigError for settings of a simulated cohort that do not go together."""
     ours = builtin(cohort) and phantom_kind(cohort) == "torso"
-    if not ours and int(cohort["oversample"]) > 1:
+    if not ours and int(cohort.get("oversample", 1)) > 1:
         raise ConfigError(
             "Only our own torsos before our own projector can be oversampled",
             where="oversample",
@@ -44,6 +44,17 @@ def check_simulated(cohort: Mapping[str, Any]) -> None:
             "the voxels of the camera's bins",
             fix="set `oversample: 1`; torsos are averaged over parts of voxels in any case",
         )
+    if phantom_kind(cohort) in ("xcat", "xcat files") and cohort.get("slab"):
+        raise ConfigError(
+            "There is no slab around an XCAT's heart",
+            where="slab",
+            why="XCAT does not say where its heart is",
+            fix="set `slab: null`, and `slices:` to what is wanted",
+        )
+    if phantom_kind(cohort) == "xcat":
+        from senmei.studies.spect_xcat import subject_settings
+
+        subject_settings(cohort, True, 0)
 
 
 def check_programs(cohort: Mapping[str, Any]) -> None:
@@ -52,6 +63,10 @@ def check_programs(cohort: Mapping[str, Any]) -> None:
         from senmei.studies.spect_simind import installation
 
         _as_config("engine", lambda: installation(cohort))
+    if phantom_kind(cohort) == "xcat":
+        from senmei.engines.xcat import check_xcat
+
+        _as_config("phantom", lambda: check_xcat(cohort["xcat"].get("binary")))
 
 
 def _as_config(key: str, look: Callable[[], Any]) -> None:

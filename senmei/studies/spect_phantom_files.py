@@ -92,7 +92,8 @@ def on_field(
 ) -> dict[str, Any]:
     """Maps of a patient on the camera's grid, averaged where its voxels are larger; float32, labels uint8 or int16.
 
-    activity : (x, y, z) or (x, y, z, phase), any unit. attenuation : (x, y, z), 1/cm. labels : further maps by name.
+    activity : (x, y, z) or (x, y, z, phase), any unit. attenuation : the same, or (x, y, z) for all, 1/cm.
+    labels : further maps by name.
     Raises DataError, naming `where`, for maps of different grids, activity that is none, an attenuation map that is
     not in 1/cm, a patient who is wider than the field, or one whom the camera would touch.
     """
@@ -116,20 +117,19 @@ def on_field(
             where, why, "convert it to 1/cm: per pixel by its size in cm, 1/mm by 10, CT numbers by a table"
         )
     phases = activity.data if activity.data.ndim == 4 else activity.data[..., None]
-    if phases.shape[3] != int(cohort["phases"]):
+    absorbers = attenuation.data if attenuation.data.ndim == 4 else attenuation.data[..., None]
+    if phases.shape[3] != int(cohort["phases"]) or absorbers.shape[3] not in (1, phases.shape[3]):
         why = f"it has {phases.shape[3]} phase(s), the cohort {cohort['phases']}"
         raise _unfit(where, why, "set `phases:` to what the files hold")
     _check_field(phases[..., 0], activity.affine, cohort, where)
-    moved = [_resample(phases[..., p], activity.affine, cohort) for p in range(phases.shape[3])]
-    mu = _resample(attenuation.data, activity.affine, cohort)
-    _check_orbit(mu, cohort, where)
-    affine = field_affine(cohort)
     roles = {
-        "activity": Volume(moved[0] if len(moved) == 1 else np.stack(moved, -1), affine),
-        "attenuation": Volume(mu, affine),
+        "activity": _moved(phases, activity.affine, cohort),
+        "attenuation": _moved(absorbers, activity.affine, cohort),
     }
+    mu = roles["attenuation"].data
+    _check_orbit(mu if mu.ndim == 3 else mu[..., 0], cohort, where)
     for kind, volume in (labels or {}).items():
-        roles[kind] = Volume(_resample(volume.data, activity.affine, cohort, order=0), affine)
+        roles[kind] = Volume(_resample(volume.data, activity.affine, cohort, order=0), field_affine(cohort))
     return roles
 
 
@@ -223,6 +223,12 @@ def _check_orbit(mu: np.ndarray, cohort: Mapping[str, Any], where: str) -> None:
         raise _unfit(
             where, why, f"set `radius_mm:` to {math.ceil(reach + 10)} or more, or centre the patient"
         )
+
+
+def _moved(phases: np.ndarray, affine: np.ndarray, cohort: Mapping[str, Any]) -> Volume:
+    """(x, y, z) of one phase, (x, y, z, phase) of several, on the field."""
+    moved = [_resample(phases[..., p], affine, cohort) for p in range(phases.shape[3])]
+    return Volume(moved[0] if len(moved) == 1 else np.stack(moved, -1), field_affine(cohort))
 
 
 def _resample(data: np.ndarray, affine: np.ndarray, cohort: Mapping[str, Any], order: int = 1) -> np.ndarray:

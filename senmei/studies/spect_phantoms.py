@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Settings that decide a phantom; those of the camera and of the dose do not.
 SETTINGS = (
-    "source", "phantom", "path", "xcat", "matrix", "slices", "voxel_mm", "phases", "defects", "defect_contrast",
-    "radius_mm",
+    "source", "phantom", "path", "xcat", "volumes", "matrix", "slices", "voxel_mm", "phases", "defects",
+    "defect_contrast", "radius_mm",
 )  # fmt: skip
 
 
@@ -41,6 +41,10 @@ def list_phantoms(cohort: Mapping[str, Any]) -> Listed | None:
         from senmei.studies import spect_phantom_files
 
         return spect_phantom_files.list_phantoms(cohort)
+    if phantom_kind(cohort) == "xcat files":
+        from senmei.studies.spect_xcat import list_volumes
+
+        return list_volumes(cohort)
     return None
 
 
@@ -55,6 +59,14 @@ def render_patient(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) 
         from senmei.studies.spect_phantom_files import read_phantom
 
         return {row["image"]: read_phantom(row, cohort) for row in images}
+    if kind == "xcat files":
+        from senmei.studies.spect_xcat import read_volumes
+
+        return {row["image"]: read_volumes(row, cohort) for row in images}
+    if kind == "xcat":
+        from senmei.studies.spect_xcat import run_subject
+
+        return run_subject(images, cohort, seed)
     return render_torsos(images, cohort, seed)
 
 

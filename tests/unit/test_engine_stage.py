@@ -231,6 +231,24 @@ def test_a_phantom_that_cannot_be_made_is_told_once_and_blocks_its_image_alone(
     assert [r["status"] for r in read_tsv(raw)] == ["blocked", "blocked", "ok", "ok"]
 
 
+def test_a_program_that_fails_to_make_a_phantom_fails_the_job(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rows = tmp_path / "s" / "cohorts" / "c", images("sub-001", "sub-002")
+    made = toy.render
+
+    def crash(images: Any, cohort: Any, seed: int) -> Any:
+        if images[0]["subject"] == "sub-001":
+            raise EngineError("XCAT failed", where="XCAT, phantom", why="exit status 3", fix="see its output")
+        return made(images, cohort, seed)
+
+    monkeypatch.setattr(toy, "render", crash)
+    with pytest.raises(EngineError, match="XCAT failed"):
+        render(toy, folder, rows)
+    assert not (folder / "phantom" / "sub-001.tsv").exists()
+    assert (folder / "phantom" / "sub-002_acq-a.json").exists(), "the others are kept for the next try"
+
+
 def test_ingestion_gathers_seeds_and_is_made_again_when_one_of_them_changes(toy: Toy, tmp_path: Path) -> None:
     folder, rows = tmp_path / "s" / "cohorts" / "c", images()
     manifests = [render(toy, folder, rows), *(engine(toy, folder, rows, n) for n in (1, 2, 3))]

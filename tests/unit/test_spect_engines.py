@@ -22,10 +22,10 @@ from tests.simind.installation import make_installation, misbehave
 from tests.workflow.running import ROOT
 
 SCHEMA = load_yaml(ROOT / "config" / "schemas" / "studies" / "spect_denoise.schema.yaml")["cohorts"]
-SETTINGS = {"pairs": "independent", "realisations": 2, "doses": [1.0]}
 RECONSTRUCTION = {
     "method": "osem", "iterations": 1, "subsets": 4, "attenuation": True, "psf": True, "scatter": True,
 }  # fmt: skip
+SETTINGS = {"pairs": "independent", "realisations": 2, "doses": [1.0], "reconstruction": RECONSTRUCTION}
 
 
 def cohort(source: str = "simulate", **more: Any) -> dict[str, Any]:
@@ -348,11 +348,144 @@ def test_a_phantom_without_segments_has_a_reference_and_no_more(tmp_path: Path) 
     row = listed(tmp_path)
     made = study.gather(row, study.render([row], settings, seed=1)["sub-anna"].get, [], settings)
     scan = {**row, "scan": "sub-anna_acq-dose100", "dose": 1.0}
-    degradation = {**SETTINGS, "reconstruction": RECONSTRUCTION}
-    roles, columns = study.prepare("truth", scan, lambda _, role: made[role], settings, degradation, 1)
+    roles, columns = study.prepare("truth", scan, lambda _, role: made[role], settings, SETTINGS, 1)
     assert set(roles) == {"reference"}
     assert columns["data_range"] > 0
-    roles, _ = study.prepare("input", scan, lambda _, role: made[role], settings, degradation, 1)
+    roles, _ = study.prepare("input", scan, lambda _, role: made[role], settings, SETTINGS, 1)
     assert set(roles) == {"input", "mask"}
     with pytest.raises(DataError, match="slab"):
         study.gather(row, study.render([row], settings, 1)["sub-anna"].get, [], {**settings, "slab": 12})
+
+
+# ---- XCAT ----
+XCAT = ROOT / "tests" / "xcat" / "dxcat2"
+
+
+@pytest.fixture
+def xcat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pretended XCAT, named by the environment."""
+    program = tmp_path / "xcat" / "dxcat2"
+    program.parent.mkdir()
+    shutil.copy(XCAT, program)
+    program.chmod(0o755)
+    names = "vmale50.nrb vmale50_heart.nrb vfemale50.nrb vfemale50_heart.nrb heart_curve.txt atten_table.dat"
+    for name in names.split():
+        (program.parent / name).write_text("x")
+    monkeypatch.setenv("XCAT_BIN", str(program))
+    return program
+
+
+def test_subjects_that_xcat_makes_differ_and_have_their_defect(xcat: Path) -> None:
+    study = SPECTDenoise()
+    settings = cohort(
+        phantom="xcat",
+        defects="both",
+        xcat={
+            "gender": "both",
+            "parameters": {"phantom_height_scale": [0.8, 1.2]},
+            "uptake": {"liver": [0.3, 1]},
+        },
+    )
+    study.check_cohort(settings, SETTINGS)
+    study.check_programs(settings)
+    assert not study.listed(settings) and study.seeds(settings) == 0
+    from senmei.studies.spect_xcat import subject_settings
+
+    drawn = [subject_settings(settings, True, seed) for seed in range(8)]
+    assert {one.gender for one in drawn} == {"male", "female"}
+    scales = [one.parameters["phantom_height_scale"] for one in drawn]
+    assert len(set(scales)) == 8 and all(0.8 <= x <= 1.2 for x in scales)
+    assert len({one.uptake["liver"] for one in drawn}) == 8
+    assert drawn[0] == subject_settings(settings, True, 0), "the same for the same seed"
+    rows = [{**row, "scan": row["image"]} for row in study.images({"subject": "sub-001"}, settings)]
+    made = study.render(rows, settings, seed=3)
+    normal, defect = (made[row["image"]] for row in rows)
+    assert normal["activity"].shape == (32, 32, 24)
+    assert np.array_equal(normal["attenuation"].data, defect["attenuation"].data)
+    lost = normal["activity"].data - defect["activity"].data
+    assert lost.min() >= 0 and lost.max() > 0.1
+    raw = study.gather(rows[1], defect.get, [], settings)
+    assert set(raw) == {"projections", "attenuation", "acquisition", "columns"}
+    assert raw["projections"].data.sum(dtype=float) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_defect_has_the_same_place_in_xcats_terms() -> None:
+    from senmei.core.seeds import draw_generator
+    from senmei.phantoms.heart import draw_defect
+    from senmei.studies.spect_xcat import lesion_of
+
+    for seed in range(6):
+        ours = draw_defect(draw_generator(seed, "defect"), contrast=(0.15, 0.6))
+        theirs = lesion_of(cohort(phantom="xcat"), seed)
+        assert np.cos(np.radians(theirs["theta_deg"])) == pytest.approx(np.cos(np.radians(ours.angle_deg)))
+        assert np.sin(np.radians(theirs["theta_deg"])) == pytest.approx(-np.sin(np.radians(ours.angle_deg)))
+        assert 0 <= theirs["theta_deg"] < 360
+
+
+def test_without_xcat_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XCAT_BIN", raising=False)
+    study = SPECTDenoise()
+    with pytest.raises(ConfigError, match="XCAT is not here") as error:
+        study.check_programs(cohort(phantom="xcat"))
+    assert error.value.where == "phantom" and "XCAT_BIN" in error.value.fix
+    with pytest.raises(ConfigError) as wrong:
+        study.check_cohort(cohort(phantom="xcat", xcat={"uptake": {"livver": 1}}), SETTINGS)
+    assert wrong.value.where == "xcat.uptake.livver"
+    with pytest.raises(ConfigError) as slab:
+        study.check_cohort(cohort(phantom="xcat", slab=16), SETTINGS)
+    assert slab.value.where == "slab"
+
+
+def volumes(folder: Path, name: str, phases: int = 1, defect: bool = False) -> None:
+    """Volumes as an earlier XCAT left them, of the double."""
+    from senmei.engines.xcat import XcatSettings, run_xcat
+
+    lesion = {"theta_deg": 40, "severity": 0.5} if defect else None
+    settings = XcatSettings.from_config(
+        {"matrix": 24, "slices": 20, "voxel_mm": 15.0, "phases": phases, "lesion": lesion}
+    )
+    work = folder.parent / f"work-{name}"
+    run_xcat(settings, work)
+    folder.mkdir(exist_ok=True)
+    for path in work.iterdir():
+        if path.suffix == ".bin" or path.name.endswith("_log"):
+            shutil.move(path, folder / path.name.replace("phantom", name, 1))
+
+
+def test_volumes_that_xcat_wrote_before(xcat: Path, tmp_path: Path) -> None:
+    study, folder = SPECTDenoise(), tmp_path / "volumes"
+    volumes(folder, "anna", phases=2, defect=True)
+    volumes(folder, "berta")
+    (folder / "carla_act_1.bin").write_bytes(b"x")
+    settings = cohort("xcat", path=str(folder), defects="both")
+    assert study.listed(settings) and study.seeds(settings) == 0
+    study.check_cohort(settings, SETTINGS)
+    study.check_programs(settings)
+    listing = study.list_files(settings, tmp_path, seed=1, log=print)
+    assert listing is not None
+    _, rows, status = listing
+    assert [(row["image"], row["defect"]) for row in rows] == [
+        ("sub-anna_acq-normal", 0),
+        ("sub-anna_acq-defect", 1),
+        ("sub-berta", 0),
+    ]
+    assert [(row["subject"], row["status"]) for row in status] == [
+        ("sub-berta", "remark"),
+        ("sub-carla", "failed"),
+    ]
+    made = study.render([r for r in rows if r["subject"] == "sub-anna"], settings, seed=1)
+    normal, defect = made.values()
+    assert normal["activity"].shape == (32, 32, 24), "the mean of its phases, on the camera's field"
+    assert (normal["activity"].data - defect["activity"].data).max() > 0.05
+    gated = {**settings, "phases": 2}
+    beat = study.render([rows[0]], gated, seed=1)["sub-anna_acq-normal"]
+    assert beat["activity"].shape == beat["attenuation"].shape == (32, 32, 24, 2)
+    assert np.allclose(beat["activity"].data.mean(axis=3), normal["activity"].data, atol=1e-5)
+    with pytest.raises(DataError) as error:
+        study.render([rows[2]], gated, seed=1)
+    assert "1 phase(s), the cohort 2" in error.value.why and error.value.where == "sub-berta"
+    scans = study.scans(rows, settings, {**SETTINGS, "doses": [1.0, 0.5]})
+    assert len(scans) == 6
+    for given, wanted in (("given", [1, 0]), ("none", [0, 0])):
+        listing = study.list_files({**settings, "defects": given}, tmp_path, seed=1, log=print)
+        assert listing is not None and [row["defect"] for row in listing[1]] == wanted
