@@ -14,7 +14,7 @@ import numpy as np
 from senmei.core.volume import Volume
 from senmei.io import nuclear_names
 from senmei.io.interfile_data import read_data
-from senmei.io.interfile_header import WHERE, InterfileHeader, parse_header, read_header
+from senmei.io.interfile_header import WHERE, InterfileHeader, fold, parse_header, read_header
 from senmei.io.interfile_orbit import CONVENTIONS, MAX_PARTS, MAX_VIEWS, Convention, count, distances, orbit
 from senmei.io.interfile_write import write_interfile
 from senmei.io.projections import EnergyWindow, PlanarImage, Projections, along_orbit
@@ -136,21 +136,31 @@ def _planar(
         if len(set(header.numbers(key))) > 1:
             header.refuse(f"its images differ in '{key}'; images of one file must be alike")
     pixel = _pixels(header)
-    labels = [text.lower() for text in header.all("label")]
-    views = [("anterior" if "ant" in t else "posterior" if "post" in t else "") for t in labels[:images]]
     data = read_data(header, path, images * len(energies), byte_order=byte_order, shared=shared)
     data = _flip(data, convention)[:, ::-1, ::-1]  # as stored, unless the convention says otherwise
     result = PlanarImage(
         counts=np.ascontiguousarray(data).reshape(len(energies), images, *data.shape[1:]),
         windows=energies,
         pixel_mm=pixel,
-        views=tuple(views + [""] * (images - len(views))),
+        views=_views(header, images),
         duration_s=header.number("image duration (sec)", "image duration (sec) [1]") or 0.0,
         **_names(header),
         facts={**_facts(header), "assumed": ["rows and columns as seen from the detector, head up"]},
     )
     result.check(header.where)
     return result
+
+
+def _views(header: InterfileHeader, images: int) -> tuple[str, ...]:
+    """What the labels of the first window's images say, in their order."""
+    views, number = [""] * images, 0
+    for key, value in header.live:
+        if key == fold("image number"):
+            number += 1
+        elif key == "label" and number <= images:
+            text = value.lower()
+            views[max(0, number - 1)] = "anterior" if "ant" in text else "posterior" if "post" in text else ""
+    return tuple(views)
 
 
 def _volume(

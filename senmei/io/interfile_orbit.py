@@ -10,7 +10,8 @@ was not in the file):
   angles grow counter-clockwise whatever the rotation. That is the convention "stir".
 - Rows and columns. Assumed: what one sees who looks at the patient from the detector with the head up, as NM DICOM:
   row 0 is the head, column 0 the patient's right in an anterior view, hence columns run against u.
-- Volumes. Assumed: transverse slices, row 0 anterior, column 0 the patient's right, slice 0 the head.
+- Volumes. Assumed: transverse slices, row 0 anterior, column 0 the patient's right, slice 0 the head, as STIR's images
+  of a patient who lies head first, supine (UCL/STIR #248: its axes run left, posterior, inferior).
 """
 
 from __future__ import annotations

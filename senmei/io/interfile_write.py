@@ -1,4 +1,4 @@
-"""SPECT projections and volumes -> Interfile 3.3, a header (.h33) and its data (.i33) without any identifier.
+"""Projections, planar images and volumes -> Interfile 3.3: a header (.h33) and its data (.i33), without identifiers.
 
 Standard keys as X-MedCon and STIR read them; "Radii" of an orbit that is not circular is STIR's. Angles and images
 follow the convention "interfile" of `senmei.io.interfile_orbit`, so that `read_interfile` gives back what was written.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ from senmei.core.volume import Volume
 from senmei.io import nuclear_names
 from senmei.io.atomic import atomic_path, write_text
 from senmei.io.interfile_data import FORMATS
-from senmei.io.projections import Projections
+from senmei.io.projections import EnergyWindow, PlanarImage, Projections
 
 Format = Literal["unsigned integer", "signed integer", "short float", "long float"]
 _STEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -28,7 +28,7 @@ _WHAT = "Cannot write this Interfile"
 
 def write_interfile(
     path: str | os.PathLike[str],
-    image: Projections | Volume,
+    image: Projections | PlanarImage | Volume,
     *,
     number_format: Format = "short float",
     size: int | None = None,
@@ -57,6 +57,10 @@ def write_interfile(
             *_general("Tomographic" if image.gates == 1 else "GSPECT", values),
             *_acquired(header, image),
         ]
+    elif isinstance(image, PlanarImage):
+        image.check(header)
+        values = image.counts
+        lines = [*_general("Static", values), *_static(image)]
     else:
         values = _slices(header, image)
         lines = [*_general("Tomographic", values), *_reconstructed(image, values)]
@@ -100,15 +104,7 @@ def _acquired(where: Path, image: Projections) -> list[str]:
     if views > 1 and (step <= 0 or np.abs(np.degrees(steps) - step).max() > 1e-3):
         why = "its views are not equally spaced along the rotation, and Interfile 3.3 has only their extent"
         raise DataError(_WHAT, where=where, why=why, fix="write NM DICOM")
-    isotope = nuclear_names.nuclide(image.nuclide)
-    lines = [f"number of energy windows := {len(image.windows)}"]
-    for number, window in enumerate(image.windows, 1):
-        lines += [
-            f"energy window [{number}] := {isotope}",
-            f"energy window lower level [{number}] := {_n(window.low_kev)}",
-            f"energy window upper level [{number}] := {_n(window.high_kev)}",
-        ]
-    lines += ["flood corrected := Y", "decay corrected := N"]
+    lines = _windows(image.windows, image.nuclide)
     if image.gates > 1:
         lines += [
             "!GATED SPECT STUDY (general) :=",
@@ -126,9 +122,7 @@ def _acquired(where: Path, image: Projections) -> list[str]:
         f"!time per projection (sec) := {_n(image.duration_s)}",
         "patient orientation := head_in",
         "patient rotation := supine",
-        f"isotope name := {isotope}",
-        f"radiopharmaceutical := {nuclear_names.agent(image.agent)}",
-        f"collimator := {nuclear_names.collimator(image.collimator)}",
+        *_names(image),
         "!SPECT STUDY (acquired data) :=",
         f"!direction of rotation := {'CW' if image.direction == 'ccw' else 'CCW'}",
         f"start angle := {_n(image.angles_deg[0] % 360.0)}",
@@ -137,6 +131,46 @@ def _acquired(where: Path, image: Projections) -> list[str]:
     if len(set(image.radius_mm)) == 1:
         return [*lines, "orbit := Circular", f"Radius := {_n(image.radius_mm[0])}"]
     return [*lines, "orbit := Non-circular", f"Radii := {{{', '.join(map(_n, image.radius_mm))}}}"]
+
+
+def _static(image: PlanarImage) -> list[str]:
+    images = image.counts.shape[1]
+    row, column = image.pixel_mm
+    lines = [
+        *_windows(image.windows, image.nuclide),
+        "!STATIC STUDY (General) :=",
+        f"!number of images/energy window := {images}",
+        *_edges(column, row),
+        *_names(image),
+    ]
+    for number, view in enumerate(image.views * len(image.windows), 1):
+        lines += [
+            "!Static Study (each frame) :=",
+            f"!image number := {number}",
+            f"image duration (sec) := {_n(image.duration_s)}",
+            f"label := {view}",
+        ]
+    return lines
+
+
+def _windows(windows: Sequence[EnergyWindow], nuclide: str) -> list[str]:
+    lines = [f"number of energy windows := {len(windows)}"]
+    for number, window in enumerate(windows, 1):
+        lines += [
+            f"energy window [{number}] := {nuclear_names.nuclide(nuclide)}",
+            f"energy window lower level [{number}] := {_n(window.low_kev)}",
+            f"energy window upper level [{number}] := {_n(window.high_kev)}",
+        ]
+    return [*lines, "flood corrected := Y", "decay corrected := N"]
+
+
+def _names(image: Projections | PlanarImage) -> list[str]:
+    """Only words that are known here: an agent's name may have been typed by someone."""
+    return [
+        f"isotope name := {nuclear_names.nuclide(image.nuclide)}",
+        f"radiopharmaceutical := {nuclear_names.agent(image.agent)}",
+        f"collimator := {nuclear_names.collimator(image.collimator)}",
+    ]
 
 
 def _reconstructed(image: Volume, values: np.ndarray) -> list[str]:

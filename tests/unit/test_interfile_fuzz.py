@@ -146,6 +146,31 @@ def test_volumes_read_back_equal(
     assert np.allclose(found.affine, affine, rtol=1e-6)
 
 
+@given(st.tuples(st.integers(1, 3), sizes, sizes, sizes), st.sampled_from(FORMATS), st.sampled_from(["little", "big"]),
+       st.data())  # fmt: skip
+@fuzz(60)
+def test_planar_images_read_back_equal(
+    shape: tuple[int, ...], how: tuple[str, int, int], order: Any, data: st.DataObject
+) -> None:
+    name, size, most = how
+    dtype = np.float32 if "float" in name else np.int32
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    image = PlanarImage(
+        counts=rng.poisson(50, shape).clip(0, most).astype(dtype),
+        windows=tuple(EnergyWindow(f"window {k + 1}", 90.25 + k, 120.5 + k) for k in range(shape[0])),
+        pixel_mm=data.draw(st.tuples(lengths, lengths)),
+        views=tuple(data.draw(st.sampled_from(["anterior", "posterior", ""])) for _ in range(shape[1])),
+        nuclide="Tc-99m",
+        duration_s=data.draw(st.floats(0, 999)),
+    )
+    with tempfile.TemporaryDirectory(prefix="senmei-fuzz-") as place:
+        write_interfile(Path(place, "a.h33"), image, number_format=name, size=size, byte_order=order)
+        found = read_interfile(Path(place, "a.h33"))
+    assert isinstance(found, PlanarImage) and np.array_equal(found.counts, image.counts)
+    for key in ("windows", "pixel_mm", "views", "nuclide", "duration_s"):
+        assert getattr(found, key) == getattr(image, key)
+
+
 # --- files that are nearly sound ---
 
 ODD = st.sampled_from(
