@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,3 +90,42 @@ def _acquired_once(scan: Row, kind: str) -> DataError:
     why = "it is not gated" if kind == "gated" else "a patient was acquired once, and not in two halves"
     fix = "set `pairs: thinning`: random halves of the one acquisition, which are independent"
     return DataError(f"No {kind} pairs of a measured acquisition", where=scan["scan"], why=why, fix=fix)
+
+
+def scattered(
+    own: Callable[[str], Any], first: Sequence[int], shares: np.ndarray, scan: Row, seed: int
+) -> np.ndarray:
+    """(n, u, v, view) scattered photons to expect in a scan's acquisition and its parts, told by energy windows.
+
+    own(role) : raw roles of the image. first : of the scan's acquisition, of the first halves of its pairs and of the
+    second ones, the number of the first that holds the same counts; shares : of the scan's exposure, of each. Returns
+    one array for each distinct number, in their order. What was counted beside the photopeak is thinned to the scan's
+    dose and shared out between the halves of a pair, so that their noise is independent in these windows too.
+    Raises DataError naming the scan where no such windows were acquired.
+    """
+    from senmei.physics.spect.scatter_windows import check_sides, triple_window
+
+    try:
+        sides, windows = own("side_counts").data, own("side_windows")
+    except KeyError:
+        sides, windows = None, {}
+    upper = sides is not None and sides.shape[3] > 1
+    check_sides(sides, upper or None, own("file_facts")["nuclide"], scan["scan"])
+    counts = np.moveaxis(sides, 3, 0)
+    if float(scan["dose"]) < 1:
+        counts, _ = thin_counts(counts, float(scan["dose"]), draw_generator(seed, "side dose", scan["scan"]))
+    parts = {0: counts}
+    pairs = (len(first) - 1) // 2
+    for k in range(pairs):
+        one, two = first[1 + k], first[1 + pairs + k]
+        if one not in parts or two not in parts:  # else the same halves, the other way round
+            rng = draw_generator(seed, "side halves", scan["scan"], k)
+            halves = thin_counts(counts, float(shares[1 + k]), rng)
+            parts |= {two: halves[1], one: halves[0]}
+    below, peak, above = (*windows["widths_kev"], 1.0)[:3]
+    return np.stack(
+        [
+            triple_window(p[0], p[1] if upper else None, (below, peak, above), windows["pixel_mm"])
+            for _, p in sorted(parts.items())
+        ]
+    )

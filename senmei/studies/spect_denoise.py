@@ -13,6 +13,7 @@ from senmei.core.errors import ConfigError
 from senmei.core.seeds import unit_interval
 from senmei.core.study import Listed, Row, Study
 from senmei.core.volume import Volume
+from senmei.studies.spect_acquisitions import scattered
 from senmei.studies.spect_files import measured
 from senmei.studies.spect_phantoms import builtin, phantom_kind
 from senmei.studies.spect_words import RECONSTRUCTED, SIMULATED
@@ -86,6 +87,13 @@ class SPECTDenoise(Study):
             check_measured(cohort, settings)
         else:
             check_simulated(cohort)
+            if settings["reconstruction"]["scatter"] == "window":
+                raise ConfigError(
+                    "There are no energy windows to tell the scatter",
+                    where="degradation.reconstruction.scatter: window",
+                    why="simulated acquisitions have the photopeak alone",
+                    fix="set it to true or false, or leave the simulated cohorts out",
+                )
 
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
@@ -242,7 +250,7 @@ class SPECTDenoise(Study):
         counts = parts.sum(axis=0, dtype=np.int32)
         columns: Row = {"counts": int(counts.sum(dtype=np.int64))}
         if group == "input":
-            (image,) = self._images(counts[None], np.ones(1), scan, own, cohort, settings)
+            (image,) = self._images(counts[None], np.ones(1), scan, own, cohort, settings, seed)
             region = find_heart(grid.like(image), scan["scan"])
             mask = grid.like(region.mask.astype(np.uint8))
             return {"input": grid.like(image), "mask": mask}, {**columns, "scale": region.level}
@@ -261,7 +269,8 @@ class SPECTDenoise(Study):
                 "repeat_projections": mean.like(np.moveaxis(repeat, 0, -1)),
             }, columns
         acquisitions = np.concatenate([counts[None], noisy, repeat])
-        images = self._images(acquisitions, np.concatenate([[1.0], *shares]), scan, own, cohort, settings)
+        exposures = np.concatenate([[1.0], *shares])
+        images = self._images(acquisitions, exposures, scan, own, cohort, settings, seed)
         columns["scale"] = find_heart(grid.like(images[0]), scan["scan"]).level
         k = len(noisy)
         return {
@@ -304,6 +313,7 @@ class SPECTDenoise(Study):
         own: Callable[[str], Any],
         cohort: Mapping[str, Any],
         settings: Mapping[str, Any],
+        seed: int,
     ) -> np.ndarray:
         """(n, x, y, z) images of (n, u, v, view) counts, each distinct acquisition reconstructed once.
 
@@ -312,7 +322,10 @@ class SPECTDenoise(Study):
         keys = [one.tobytes() for one in acquisitions]
         first = [keys.index(key) for key in keys]
         chosen = sorted(set(first))
-        images = self._imaging(scan, own, settings).reconstruct(acquisitions[chosen])
+        recipe, scatter = settings["reconstruction"], None
+        if recipe["method"] == "osem" and recipe["scatter"] == "window":
+            scatter = scattered(own, first, shares, scan, seed)
+        images = self._imaging(scan, own, settings).reconstruct(acquisitions[chosen], scatter=scatter)
         units = self._unit(scan, own, cohort) * shares[chosen]
         images /= units.astype(np.float32)[:, None, None, None]
         return images[[chosen.index(n) for n in first]]
@@ -337,7 +350,10 @@ class SPECTDenoise(Study):
             unit = self._unit({**scan, "dose": 1.0}, own, cohort)
             self._kept["reference"] = imaging.reconstruct(mean * np.float32(cohort["counts"]), unit)
         reference = _grid(own).like(self._kept["reference"])
-        roles = {"reference": reference, **{name: value for name, value in known.items() if value is not None}}
+        roles = {
+            "reference": reference,
+            **{name: value for name, value in known.items() if value is not None},
+        }
         if segments is None or heart is None:
             return roles, {"data_range": find_heart(reference, scan["scan"]).level}
         wall = segments.data > 0

@@ -20,6 +20,7 @@ from senmei.core.volume import Volume
 from senmei.io.names import stem
 
 if TYPE_CHECKING:
+    from senmei.io.projections import Projections
     from senmei.physics.spect.geometry import Acquisition
     from senmei.studies.spect_doors import Folder, Found
 
@@ -218,9 +219,10 @@ def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any
     """Raw roles of a listed acquisition, and its columns; not yet looked at, see `SPECTDenoise.accept`.
 
     Roles: `projections` (u, v, view) or (u, v, view, gate) int32 counts; `attenuation` 1/cm, where there is a map;
-    `acquisition`; `file_facts`: what else the file tells, without identifiers. Columns: `full_counts`, `window`,
-    `collimator`. Raises DataError naming the image: no photopeak window, no known collimator, no counts, or a map on
-    another grid.
+    `acquisition`; `file_facts`: what else the file tells, without identifiers; where windows just below and above the
+    photopeak were acquired, `side_counts` (u, v, view, 1 or 2) int32, all gates together, and `side_windows`.
+    Columns: `full_counts`, `window`, `collimator`. Raises DataError naming the image: no photopeak window, no known
+    collimator, no counts, or a map on another grid.
     """
     from senmei.io.projection_store import load_projections
     from senmei.physics.spect.counts import as_counts
@@ -258,12 +260,30 @@ def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any
     }
     if row.get("attenuation_path") and cohort["attenuation"] != "none":
         roles["attenuation"] = read_map(Path(row["attenuation_path"]), acquisition, where)
+    roles |= _beside(told, number)
     columns = {
         "full_counts": int(data.sum(dtype=np.int64)),
         "window": f"{window.low_kev:g}-{window.high_kev:g}",
         "collimator": collimator,
     }
     return roles, columns
+
+
+def _beside(told: Projections, peak: int) -> dict[str, Any]:
+    """Roles of the energy windows beside the photopeak; none where there is no lower one."""
+    from senmei.physics.spect.counts import as_counts
+    from senmei.physics.spect.scatter_windows import side_windows
+
+    lower, upper = side_windows(told.windows, peak)
+    if lower is None:
+        return {}
+    chosen = [lower] if upper is None else [lower, upper]
+    counts = np.stack([as_counts(told.counts[n], "energy window").sum(axis=0) for n in chosen], axis=-1)
+    widths = [told.windows[n].high_kev - told.windows[n].low_kev for n in (lower, peak, *chosen[1:])]
+    return {
+        "side_counts": Volume(counts.astype(np.int32), np.diag([told.pixel_mm, told.pixel_mm, 1.0, 1.0])),
+        "side_windows": {"widths_kev": widths, "pixel_mm": told.pixel_mm},  # lower, photopeak, upper
+    }
 
 
 def acquisition_of(told: Any, shape: tuple[int, ...], camera: Any, where: object) -> Acquisition:

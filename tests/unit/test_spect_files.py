@@ -21,6 +21,7 @@ from senmei.physics.spect.energy_windows import camera_of, choose_window
 from senmei.physics.spect.geometry import Acquisition, grid_of
 from senmei.stages.plan import Plan
 from senmei.studies import spect_doors
+from senmei.studies.spect_acquisitions import scattered
 from senmei.studies.spect_denoise import SPECTDenoise
 from senmei.studies.spect_doors import Folder, Found
 from senmei.studies.spect_files import list_acquisitions, read_acquisition, read_map, upright
@@ -462,6 +463,58 @@ def test_without_a_map_the_reconstruction_says_what_to_leave_out(
     assert not made["attenuation"].data.any()
     with pytest.raises(SenmeiError, match="no attenuation map"):
         prepared(row, "input", 1.0, parts()[1], cohort)
+
+
+# ---- scatter by energy windows ----
+
+TWO = Patient(PEOPLE[2], 13, windows=2)
+BY_WINDOW = {"reconstruction": {"scatter": "window"}, "realisations": 1}
+
+
+def test_scatter_told_by_windows_is_shared_out_as_the_photons_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = acquired(TWO)
+    row = image_of(both, mu_of(TWO), tmp_path, monkeypatch)
+    cohort, settings = parts(BY_WINDOW)
+    raw = SPECTDenoise().read(row, cohort)
+    assert raw is not None
+    assert np.array_equal(raw["side_counts"].data[..., 0], both.counts[1, 0])
+    assert raw["side_windows"]["widths_kev"] == pytest.approx([14.0, 28.1])
+    scan = {"scan": "sub-1_acq-dose100", "dose": 1.0}
+    first = [0, 1, 2, 2, 1]  # a pair, and the same the other way round
+    shares = np.array([1.0, 0.6, 0.4, 0.4, 0.6])
+    whole, one, two = scattered(raw.__getitem__, first, shares, scan, SEED)
+    assert np.allclose(one + two, whole, atol=1e-3)
+    assert one.sum() / whole.sum() == pytest.approx(0.6, abs=0.01)
+    true = both.counts[1, 0] / 0.8  # how the phantom's lower window was made
+    assert whole.sum() / true.sum() == pytest.approx(28.1 / 28 * 0.8, rel=0.02)
+    low = scattered(raw.__getitem__, [0], np.ones(1), {**scan, "dose": 0.25}, SEED)
+    assert low.sum() / whole.sum() == pytest.approx(0.25, abs=0.01)
+    images = {}
+    for name, scatter in (("window", "window"), ("none", False), ("model", True)):
+        recipe = {**settings, "reconstruction": {**settings["reconstruction"], "scatter": scatter}}
+        images[name] = prepared(row, "input", 1.0, recipe, cohort)[0]["input"].data
+    heart = torso(TWO.seed).segments.data > 0
+    level = {name: float(image[heart].mean()) for name, image in images.items()}
+    assert level["window"] < 0.9 * level["none"]
+    assert level["window"] / level["model"] == pytest.approx(1, abs=0.12), "two estimates of one scatter"
+
+
+def test_scatter_is_not_told_by_windows_that_are_not_there(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = image_of(plain, mu_of(PLAIN), tmp_path, monkeypatch)
+    cohort, settings = parts(BY_WINDOW)
+    with pytest.raises(DataError, match="cannot be told from energy windows") as caught:
+        prepared(row, "input", 1.0, settings, cohort)
+    assert caught.value.where.endswith("acq-dose100")
+    assert prepared(row, "projections", 1.0, settings, cohort)[0]["projections"].data.any()
+    with pytest.raises(ConfigError, match="no energy windows") as refused:
+        SPECTDenoise().check_cohort(
+            {**cohort, "source": "simulate", "engine": "builtin", "phantom": "torso"}, settings
+        )
+    assert refused.value.where == "degradation.reconstruction.scatter: window"
 
 
 # ---- what is refused before anything runs ----

@@ -42,8 +42,9 @@ class Projectors:
 class Imaging:
     """Reconstruction of one patient's projections, with what the settings ask to be modelled.
 
-    settings : `method` ('osem' or 'fbp'), `iterations`, `subsets`, `attenuation`, `psf`, `scatter` (osem);
-        `filter`, `cutoff`, `order` (fbp). mu : (x, y, z) attenuation map, 1/cm, or None. projectors : of the job.
+    settings : `method` ('osem' or 'fbp'), `iterations`, `subsets`, `attenuation`, `psf`, `scatter` (osem; 'window':
+        told to `reconstruct`, from energy windows); `filter`, `cutoff`, `order` (fbp). mu : (x, y, z) attenuation map,
+        1/cm, or None. projectors : of the job.
     Raises ConfigError where settings and data do not go together.
     """
 
@@ -57,7 +58,7 @@ class Imaging:
         self.acquisition, self.settings = acquisition, dict(settings)
         self.projectors = projectors or Projectors()
         self.mu = None if mu is None else np.asarray(mu, dtype=np.float32)
-        wants_map = settings["method"] == "osem" and (settings["attenuation"] or settings["scatter"])
+        wants_map = settings["method"] == "osem" and (settings["attenuation"] or settings["scatter"] is True)
         if wants_map and self.mu is None:
             raise ConfigError(
                 "There is no attenuation map",
@@ -74,15 +75,32 @@ class Imaging:
             self._made[psf] = self.projectors.get(self.acquisition, mu, psf=psf)
         return self._made[psf]
 
-    def reconstruct(self, counts: np.ndarray, unit: float = 1.0) -> np.ndarray:
+    def reconstruct(
+        self, counts: np.ndarray, unit: float = 1.0, scatter: np.ndarray | None = None
+    ) -> np.ndarray:
         """(..., x, y, z) float32 images of (..., u, v, view) photons, divided by `unit` (photons of uptake 1).
 
         Any number of realisations at once: each is reconstructed, and its scatter estimated, from itself alone.
+        scatter : photons of the shape of `counts` to take for scattered ones, for `scatter: window` and nothing else.
+        Raises ConfigError when that is set and there are none.
         """
         import torch
 
-        measured = torch.as_tensor(np.asarray(counts, dtype=np.float32), device=self.projectors.device)
-        image = self._fbp(measured) if self.settings["method"] == "fbp" else self._osem(measured)
+        def tensor(values: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(np.asarray(values, dtype=np.float32), device=self.projectors.device)
+
+        measured = tensor(counts)
+        known = None
+        if self.settings["method"] == "osem" and self.settings["scatter"] == "window":
+            if scatter is None:
+                raise ConfigError(
+                    "There are no energy windows to tell the scatter",
+                    where="reconstruction.scatter: window",
+                    why="methods that restore projections, and simulations, have the photopeak alone",
+                    fix="set it to true or false, or leave these methods out",
+                )
+            known = tensor(scatter)
+        image = self._fbp(measured) if self.settings["method"] == "fbp" else self._osem(measured, known)
         return (image.to("cpu", torch.float32).numpy() / np.float32(unit)).astype(np.float32)
 
     def scatter(self, measured: torch.Tensor) -> torch.Tensor:
@@ -102,11 +120,11 @@ class Imaging:
         total = measured.sum(dim=(-3, -2, -1), keepdim=True).clamp_min(1e-12)
         return spread / (1 + spread.sum(dim=(-3, -2, -1), keepdim=True) / total)
 
-    def _osem(self, measured: torch.Tensor) -> torch.Tensor:
+    def _osem(self, measured: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         from senmei.physics.spect.reconstruct import osem
 
         settings = self.settings
-        scatter = self.scatter(measured) if settings["scatter"] else None
+        scatter = self.scatter(measured) if settings["scatter"] is True else known
         projector = self.projector(psf=bool(settings["psf"]))
         steps = {"iterations": int(settings["iterations"]), "subsets": int(settings["subsets"])}
         return osem(measured, projector, scatter=scatter, start=self._even(measured, projector), **steps)
