@@ -55,11 +55,14 @@ class MethodsText:
 def methods_text(files: StudyFiles, sentences: Iterable[Mapping[str, Any]]) -> MethodsText:
     """Scans, degradation and judging, methods, software: from cohort.json, the study's sentences and the cards.
 
-    sentences : {"text", "references"} of the study, its degradation, measures and analyses.
+    sentences : {"text", "references"} of the study, its degradation, measures and analyses; with "measures", it is only
+    said where one of them was taken: an analysis that no scan met is no method.
     """
     text = MethodsText()
     text.add("Scans", [(_cohort_sentence(files, name), ()) for name in files.cohorts])
-    text.add("Degradation and judging", [(s.get("text", ""), s.get("references") or ()) for s in sentences])
+    taken = {h["measure"] for h in files.headlines}
+    said = [s for s in sentences if not s.get("measures") or taken & set(s["measures"])]
+    text.add("Degradation and judging", [(s.get("text", ""), s.get("references") or ()) for s in said])
     text.add("Methods", [pair for card in files.cards.values() for pair in _card_sentences(card)])
     versions = collect_versions(files)
     if versions:

@@ -9,6 +9,11 @@ from typing import Any
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order, kind
 from senmei.report.numbers import Headline, best, direction, fair, interval, number, unit_of
 
+_UNJUDGED = (
+    "There is no reference for these scans: numbers cannot tell which method restores them best. "
+    "Look at the images, and at the limits below."
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -73,8 +78,15 @@ def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
         if measure is None:
             continue
         condition, rows = at_condition(files, cohort, measure)
-        text, tone = _sentence(files, rows, condition)
-        found.append((measure, Verdict(cohort, text, tone, badges(files.cohorts.get(cohort, {})))))
+        facts = files.cohorts.get(cohort, {})
+        if facts.get("case") == "none" and measure not in primary:
+            text, tone = (
+                _UNJUDGED,
+                "none",
+            )  # a bound that all keep, such as counts, says nothing of who restores better
+        else:
+            text, tone = _sentence(files, rows, condition)
+        found.append((measure, Verdict(cohort, text, tone, badges(facts))))
     lead = first_measure(files, primary)
     return [verdict for _, verdict in sorted(found, key=lambda pair: pair[0] != lead)]
 

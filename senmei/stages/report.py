@@ -20,7 +20,11 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
         constants = class_constants(ANALYSES.place(spec["use"]))
         if constants.get("sentence"):
             sentences.append(
-                {"text": constants["sentence"], "references": list(constants.get("references", ()))}
+                {
+                    "text": constants["sentence"],
+                    "references": list(constants.get("references", ())),
+                    "measures": list(constants.get("MEASURES", ())),
+                }
             )
     report = settings["report"]
     return {

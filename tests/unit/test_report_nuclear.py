@@ -620,14 +620,16 @@ def test_looks_are_declared_and_checked():
 
 
 def test_the_spec_carries_what_the_study_declares():
+    from senmei.core.study import Study
     from senmei.stages.report import report_spec
 
-    class Declared:
+    class Declared(Study):
         title, conditions, primary, sentences = "T", ("dose",), ("nrmse",), ()
         figures = FIGURES
 
-    settings = {"analyses": {}, "report": {}}
+    settings = {"analyses": {"perfusion": {"use": "perfusion"}}, "report": {}, "cohorts": {}}
     spec = report_spec(Declared(), settings, "demo")
+    assert "wall_thickness" in spec["sentences"][0]["measures"]
     assert look_of(json.loads(json.dumps(spec))["figures"]) == look_of(FIGURES)
 
 
@@ -641,3 +643,36 @@ def test_index_shows_the_study_in_its_colours(study, tmp_path):
     assert (picture[..., 0] > picture[..., 2] + 100).any()
     assert "Count bias 3.10 % exceeds 2 %" in page.words
     assert "Within its limit" not in page.words
+
+
+def test_a_bound_that_all_keep_is_no_verdict_on_scans_without_a_reference():
+    from types import SimpleNamespace
+
+    from senmei.report.verdict import verdicts
+
+    row = {
+        "cohort": "clinic",
+        "measure": "count_bias",
+        "better": "zero",
+        "condition": {},
+        "method": "unet3d_n2n",
+    }
+    files = SimpleNamespace(cohorts={"clinic": {"case": "none"}}, headlines=[row], conditions=())
+    (verdict,) = verdicts(files, ("nrmse",))
+    assert "no reference" in verdict.text
+    assert (verdict.tone, verdict.badges) == ("none", ("real scans",))
+
+
+def test_an_analysis_that_no_scan_met_is_not_told(study):
+    from senmei.report.files import StudyFiles
+    from senmei.report.methods_text import methods_text
+
+    sentences = [
+        {"text": "Hearts were asked.", "measures": ["unheard_of"]},
+        {"text": "Walls were measured.", "measures": ["wall_thickness_error", "unheard_of"]},
+        {"text": "Scans were made."},
+    ]
+    text = methods_text(StudyFiles(study), sentences)
+    said = [s["text"] for _, told in text.paragraphs for s in told]
+    assert "Hearts were asked." not in said
+    assert {"Walls were measured.", "Scans were made."} <= set(said)
