@@ -10,6 +10,8 @@ rotation; a projection's first row is the +X end, its columns run to +Y at angle
 Failures: a line `MODE [call=N | seed=N]` in the variable SIMIND_DOUBLE, or lines of it in SMC_DIR/double.txt.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import re
@@ -18,8 +20,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 VERSION = os.environ.get("SIMIND_DOUBLE_VERSION", "8.0")
 RELEASE = int(VERSION.split(".")[0])
@@ -32,7 +36,7 @@ class Stop(Exception):
 
 
 def main() -> int:
-    print(f"\0\n              SIMIND Monte Carlo Simulation Program    V{VERSION}\n" + "-" * 78)
+    print(f"\0\n              SIMIND Monte Carlo Simulation Program    V{VERSION}\n" + "-" * 78, flush=True)
     if len(sys.argv) < 3:
         print(" usage: simind input output/switches")
         return 0
@@ -44,6 +48,7 @@ def main() -> int:
 
 
 def simulate(words: list[str]) -> None:
+    global np
     names, switches = read_words(words)
     smc_dir = os.environ.get("SMC_DIR", "")
     if not smc_dir.endswith("/") or not Path(smc_dir + "collim.col").is_file():
@@ -56,6 +61,8 @@ def simulate(words: list[str]) -> None:
     seed = int(switches.get("rr", "1"))
     mode = failure(Path(smc_dir), seed)
     before_outputs(mode, output)
+    import numpy as np  # only now: what fails or tells its version does so at once
+
     for key, value in switches.items():
         if key.isdigit():
             smc["values"][int(key)] = float(value)
@@ -191,8 +198,6 @@ def orbit_of(value: dict, orbit: str | None, mode: str) -> tuple[np.ndarray, lis
 
 def project(activity, mu, voxel, value, angles, radii, holes, mode) -> np.ndarray:
     """(view, row, column): share of the emitted photons, without noise."""
-    from scipy.ndimage import gaussian_filter
-
     nx, ny, nz = activity.shape
     columns, rows, pixel = int(value[76]), int(value[77]), value[28]
     size = max(ny, nz)
@@ -213,9 +218,8 @@ def project(activity, mu, voxel, value, angles, radii, holes, mode) -> np.ndarra
         for group in np.array_split(np.arange(size), min(size, 16)):
             distance = max(radius - float(step[group].mean()), 0.0)
             fwhm = math.hypot(hole * (length + distance) / length, value[23])
-            total += gaussian_filter(
-                planes[group].sum(axis=0), fwhm / 2.3548 / voxel, mode="constant", truncate=3.0
-            )
+            sigma = fwhm / 2.3548 / voxel
+            total += blur(size, sigma) @ planes[group].sum(axis=0) @ blur(nx, sigma)
         image = onto(onto(total, voxel, columns, pixel).T, voxel, rows, pixel)  # (X, u)
         out[view] = image if mode == "rows" else image[::-1]  # the first row is the +X end
     return out
@@ -245,10 +249,16 @@ def onto(array: np.ndarray, voxel: float, count: int, pixel: float) -> np.ndarra
     return np.diff(at, axis=0)
 
 
-def wide(primary: np.ndarray, pixel: float) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
+def blur(count: int, sigma: float) -> np.ndarray:
+    """A Gaussian as a matrix; what leaves the field is lost."""
+    far = np.subtract.outer(np.arange(count), np.arange(count))
+    reach = np.arange(-200, 201)
+    return np.exp(-(far**2) / (2 * sigma**2)) / np.exp(-(reach**2) / (2 * sigma**2)).sum()
 
-    return gaussian_filter(primary, (0, 3.0 / pixel, 3.0 / pixel), mode="constant", truncate=3.0)
+
+def wide(primary: np.ndarray, pixel: float) -> np.ndarray:
+    rows, columns = primary.shape[1:]
+    return blur(rows, 3.0 / pixel) @ primary @ blur(columns, 3.0 / pixel)
 
 
 def drawn(mean: np.ndarray, histories: float, sensitivity: float, rng: np.random.Generator) -> np.ndarray:

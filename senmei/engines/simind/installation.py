@@ -23,7 +23,7 @@ from senmei.core.errors import ConfigError
 from senmei.engines.simind.outputs import parse_version
 
 RUNNABLE = (7, 8)
-_SECONDS = 10
+_SECONDS = 60  # to say its version: at once, but for a machine that is busy
 _TEXTS = (".txt", ".ini", ".ver", ".md")
 _RELEASE = re.compile(rb"simind\D{0,60}?\bv(?:ersion)?\.?\s*(\d+\.\d+(?:\.\d+)*)", re.IGNORECASE)
 _HAD_FROM = "SIMIND is had from its author: http://www.radfys.lu.se/simind"
