@@ -51,10 +51,13 @@ def by_cohort(paths: Sequence[Path | str], up: int) -> dict[str, list[Path | str
     return found
 
 
-def gather(manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Example]:
+def gather(
+    manifests: Mapping[str, Sequence[Path | str]], split: str, roles: Sequence[str] = ()
+) -> list[Example]:
     """Examples of one split over several cohorts; scans that failed earlier are left out, and the report says so.
 
-    manifests : cohort -> prepared manifests that fitting may read.
+    manifests : cohort -> prepared manifests that fitting may read. roles : that the method asks for; where a
+    `reference` is among them, scans that have none (patients') are left out.
     """
     examples = []
     for cohort, paths in manifests.items():
@@ -69,9 +72,11 @@ def gather(manifests: Mapping[str, Sequence[Path | str]], split: str) -> list[Ex
         for scan, found in holding.items():
             row = {"scan": scan, "subject": subjects[scan], "split": split, "cohort": cohort}
             try:
-                examples.append(example_of(row, found)[0])
+                example = example_of(row, found)[0]
             except Blocked:
                 continue
+            if "reference" not in roles or "reference" in example:
+                examples.append(example)
     return examples
 
 
@@ -80,7 +85,8 @@ def fit_method(
 ) -> dict[str, np.ndarray]:
     """Weights of a method fitted to what the manifests hold. Each process of a team calls it."""
     method = make_method(spec["use"], {k: v for k, v in spec.items() if k != "use"}, name)
-    weights = method.fit(gather(manifests, "train"), gather(manifests, "validation"), context)
+    train = gather(manifests, "train", method.needs)
+    weights = method.fit(train, gather(manifests, "validation", method.tunes_on), context)
     return {k: np.ascontiguousarray(v) for k, v in weights.items()}
 
 
@@ -134,8 +140,8 @@ def train_method(
     use = spec["use"]
     options = {k: v for k, v in spec.items() if k != "use"}
     method = make_method(use, options, name)
-    train = gather(manifests, "train")
-    validation = gather(manifests, "validation")
+    train = gather(manifests, "train", method.needs)
+    validation = gather(manifests, "validation", method.tunes_on)
     for split, examples, roles in (
         ("train", train, method.needs),
         ("validation", validation, method.tunes_on),
@@ -144,8 +150,10 @@ def train_method(
             raise DataError(
                 f"No usable {split} example for method '{name}'",
                 where=", ".join(manifests) or "no cohort has `use: train`",
-                why="there is none, or all of them failed at an earlier stage",
-                fix="see status.tsv of the cohorts; add a cohort with `use: train`, or mend what failed",
+                why="there is none, or all of them failed at an earlier stage"
+                + (", or have no reference, as scans of patients" if "reference" in roles else ""),
+                fix="see status.tsv of the cohorts; add a cohort with `use: train`, mend what failed, or leave the "
+                "method out",
             )
     weights_path = Path(outputs["weights"])
     checkpoint = weights_path.with_name("checkpoint.pt")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save
 
+from senmei.core.configuration import merge, resolve
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.volume import Volume
@@ -22,6 +25,7 @@ from senmei.stages.given import given_card
 from senmei.stages.shards import check_of
 from senmei.stages.train import load_method, train_method
 
+ROOT = Path(__file__).resolve().parents[2]
 USE = "tests.contract.image:Rescale"
 FIXED = {"use": "gaussian", "fwhm_mm": 3.0}
 WHERE = "studies.s.methods.m.model"
@@ -218,3 +222,24 @@ def test_a_model_that_changes_while_it_is_copied(model: Path, tmp_path: Path, mo
         fit(tmp_path / "now", {"use": "gaussian", "model": str(model)})
     assert "while it was copied" in error.value.why
     assert not any((tmp_path / "now").iterdir())
+
+
+def test_the_overlays_of_the_how_to_are_configurations(tmp_path: Path) -> None:
+    """Each YAML block of the page, laid on each preset; the fragments on the first."""
+    page = (ROOT / "docs" / "how-to" / "spect-clinic.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.S)
+    assert len(blocks) == 3
+    train, everyone, given = (yaml.safe_load(block) for block in blocks)
+    train["studies"]["spect_denoise"]["cohorts"] |= everyone
+    base = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    for preset in ("tiny", "demo", "paper"):
+        one, other = (
+            resolve(merge(base, {**overlay, "preset": preset}), ROOT)["studies"]["spect_denoise"]
+            for overlay in (train, given)
+        )
+        assert set(one["cohorts"]) == {"clinic", "everyone"}
+        assert not [name for name in one["methods"] if "oracle" in name]
+        assert one["cohorts"]["clinic"]["export"]["format"] == "dicom"
+        fitted = [name for name, spec in other["methods"].items() if "model" not in spec]
+        assert preset == "paper" or not fitted, "nothing is left to fit"
+        assert "observer" not in one["analyses"]

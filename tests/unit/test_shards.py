@@ -187,6 +187,19 @@ def test_training_sees_the_scans_of_its_split_that_did_not_fail(stage: Stage) ->
     assert gather({"heads": [stage.manifest]}, "train") == []
 
 
+def test_a_method_that_asks_for_a_reference_learns_from_scans_that_have_one(stage: Stage) -> None:
+    """Simulated patients beside real ones: of these nobody knows the truth."""
+
+    def known(scan: dict) -> Made:
+        roles = {"input": volume(1)} | ({"reference": volume(2)} if scan["scan"] == "sub-02" else {})
+        return Made(roles=roles)
+
+    stage.run(known)
+    paths = {"mixed": [stage.manifest]}
+    assert [e.scan["scan"] for e in gather(paths, "test", ("input", "reference"))] == ["sub-02"]
+    assert len(gather(paths, "test", ("input", "mask"))) == len(SCANS)
+
+
 def test_the_same_scans_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Stage(tmp_path / name).run()
