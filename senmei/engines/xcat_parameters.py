@@ -101,21 +101,27 @@ class XcatSettings:
             _check(name, getattr(self, name), low, high, whole=whole)
         if self.energy_kev * 2 != int(self.energy_kev * 2):
             raise _wrong("energy_kev", "XCAT's table goes in steps of 0.5 keV", "give 140.5 for Tc-99m")
+        for name in ("average", "arms"):
+            if not isinstance(getattr(self, name), bool):
+                raise _wrong(name, "it is neither true nor false", "correct it")
         for name in ("uptake", "parameters"):
             if not isinstance(getattr(self, name), Mapping):
                 raise _wrong(name, "it must be a mapping of names to values", "correct it")
         if self.slice_mm is not None:
             _check("slice_mm", self.slice_mm, 0.1, 50)
         if self.gender not in ("male", "female"):
-            raise _wrong("gender", "XCAT has a male and a female", nearest(self.gender, ("male", "female")))
+            raise _wrong(
+                "gender", "XCAT has a male and a female", nearest(str(self.gender), ("male", "female"))
+            )
         for name in ("organ_file", "heart_file", "heart_curve", "attenuation_table"):
-            if (value := getattr(self, name)) and not _TEXT.fullmatch(value):
+            value = getattr(self, name)
+            if not isinstance(value, str) or (value and not _TEXT.fullmatch(value)):
                 raise _wrong(
                     name, "it is no plain file name", "name a file that lies beside the XCAT program"
                 )
         for organ, value in self.uptake.items():
             if organ not in UPTAKE:
-                raise _wrong(f"uptake.{organ}", "there is no such organ", nearest(organ, UPTAKE))
+                raise _wrong(f"uptake.{organ}", "there is no such organ", nearest(str(organ), UPTAKE))
             _check(f"uptake.{organ}", value, 0, 1e6)
         if self.lesion is not None:
             for name, low, high in (
@@ -135,7 +141,7 @@ class XcatSettings:
                     f"parameters.{key}", "its value is no plain word", "give a number or a file's name"
                 )
             if not isinstance(value, str):
-                _check(f"parameters.{key}", value, -1e9, 1e9)
+                _check(f"parameters.{key}", int(value) if isinstance(value, bool) else value, -1e9, 1e9)
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any]) -> XcatSettings:
@@ -247,9 +253,7 @@ def _value(value: Any) -> str:
 
 
 def _check(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
-    number = (
-        isinstance(value, (int, float)) and not (isinstance(value, bool) and whole) and math.isfinite(value)
-    )
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= value <= high or (whole and value != int(value)):
         kind = "a whole number" if whole else "a number"
         raise _wrong(name, f"it must be {kind} from {low:g} to {high:g}", "correct it")

@@ -23,17 +23,17 @@ from senmei.core.volume import Volume
 from senmei.io.nifti import MAX_VOXELS
 
 _FILE = re.compile(r"(?P<base>.+)_(?P<kind>act|atn)_(?P<frame>\d{1,4}|av)\.bin")
-_MAX_LOG = 8 << 20
-_NUMBER = r"\s*=\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)"
+_MAX_LOG = 2 << 20
+_NUMBER = r"[ \t]*=[ \t]*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)"
 _LOG = {
-    "pixel_cm": re.compile(r"^\s*pixel width" + _NUMBER, re.MULTILINE),
-    "slice_cm": re.compile(r"^\s*slice width" + _NUMBER, re.MULTILINE),
-    "matrix": re.compile(r"^\s*array_size" + _NUMBER, re.MULTILINE),
-    "first": re.compile(r"^\s*starting slice number" + _NUMBER, re.MULTILINE),
-    "last": re.compile(r"^\s*ending slice number" + _NUMBER, re.MULTILINE),
+    "pixel_cm": re.compile(r"^[ \t]*pixel width" + _NUMBER, re.MULTILINE),
+    "slice_cm": re.compile(r"^[ \t]*slice width" + _NUMBER, re.MULTILINE),
+    "matrix": re.compile(r"^[ \t]*array_size" + _NUMBER, re.MULTILINE),
+    "first": re.compile(r"^[ \t]*starting slice number" + _NUMBER, re.MULTILINE),
+    "last": re.compile(r"^[ \t]*ending slice number" + _NUMBER, re.MULTILINE),
     "energy": re.compile(r"^[^\n=]{0,60}\benergy\b[^\n=]{0,60}" + _NUMBER, re.MULTILINE | re.IGNORECASE),
 }
-_WATER = re.compile(r"^\s*Body \(water\)" + _NUMBER, re.MULTILINE)
+_WATER = re.compile(r"^[ \t]*Body \(water\)" + _NUMBER, re.MULTILINE)
 _MU = (0.01, 5.0)  # 1/cm: what the densest voxel of a body may have between 50 and 600 keV
 _KEV = (10.0, 4000.0)
 _MOST = 1e12  # activity
@@ -124,6 +124,8 @@ def read_log(path: str | os.PathLike[str], *, where: object) -> XcatGrid:
             "the log does not tell " + ", ".join(f"'{names[k]}'" for k in lost),
             "give matrix, slices and voxel_mm in the configuration",
         )
+    if any(not abs(told[k]) < 1e9 or told[k] != int(told[k]) for k in ("matrix", "first", "last")):
+        _refuse(where, "a number of the log is no whole number: array_size, starting or ending slice")
     energy = told.get("energy", 0.0)
     grid = XcatGrid(
         int(told["matrix"]),
@@ -132,13 +134,14 @@ def read_log(path: str | os.PathLike[str], *, where: object) -> XcatGrid:
         told["slice_cm"],
         energy if _KEV[0] <= energy <= _KEV[1] else 0.0,
     )
+    _sound(grid, where)
     water = [float(m[1]) for m in _WATER.finditer(text)]
     if len(water) >= 2 and water[0] > 0:  # of 1/cm and of 1/pixel, in this order
         width = water[1] / water[0]
-        if abs(width / grid.pixel_cm - 1) > 0.05:
+        if abs(width / grid.pixel_cm - 1) > 0.05 + 1e-4 / max(water[1], 1e-9):  # printed to four places
             why = f"water attenuates {water[0]:g} per cm and {water[1]:g} per pixel, of {grid.pixel_cm:g} cm"
             _refuse(where, f"the log contradicts itself: {why}", "make the phantom again")
-    return _sound(grid, where)
+    return grid
 
 
 def read_xcat(
