@@ -49,12 +49,13 @@ def export_scan(
 
 
 def series_title(scan: Row, facts: Mapping[str, Any], synthetic: bool) -> str:
-    """The series description, 64 characters: which method, the dose where it is not the whole one, its full title."""
-    name = str(facts["method"]) if facts["family"] != "none" else "unrestored"
-    dose = float(scan.get("dose") or 1)
-    shown = [name, *([f"{100 * dose:g} % dose"] if dose != 1 else []), *(["synthetic"] if synthetic else [])]
-    title = f": {facts['title']}" if facts["family"] != "none" else ""
-    return f"{', '.join(shown)}{title}"[:64]
+    """The series description, 64 characters: method, visit and run, a dose below the whole one, the method's title."""
+    restored, dose = facts["family"] != "none", float(scan.get("dose") or 1)
+    shown = [str(facts["method"]) if restored else "unrestored"]
+    shown += [f"{word} {scan[key]}" for key, word in (("session", "visit"), ("run", "run")) if scan.get(key)]
+    shown += [f"{100 * dose:g} % dose"] if dose != 1 else []
+    shown += ["synthetic"] if synthetic else []
+    return f"{', '.join(shown)}{': ' + str(facts['title']) if restored else ''}"[:64]
 
 
 def _dicom(

@@ -292,7 +292,12 @@ def test_series_say_their_dose_and_what_is_synthetic() -> None:
     assert "25 % of the acquired counts, thinned" in data.DerivationDescription
     assert data.DetectorInformationSequence[0].CollimatorGridName == "LEAP"
     assert data.RadiopharmaceuticalInformationSequence[0].Radiopharmaceutical == ""
-    assert series_title(SCAN, {**FACTS, "family": "none", "method": "input"}, False) == "unrestored"
+    visit = {**SCAN, "session": 2, "run": 1}
+    assert series_title(visit, {**FACTS, "title": "T"}, False) == "net, visit 2, run 1: T"
+    assert (
+        series_title({**SCAN, "session": None}, {**FACTS, "family": "none", "method": "input"}, False)
+        == "unrestored"
+    )
     assert len(series_title(SCAN, {**FACTS, "title": "x" * 99}, True)) == 64
 
 
