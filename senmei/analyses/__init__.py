@@ -8,6 +8,7 @@ ANALYSES = Registry(
         "tissues": "senmei.analyses.tissues:Tissues",
         "repeats": "senmei.analyses.repeats:Repeats",
         "perfusion": "senmei.analyses.perfusion:Perfusion",
+        "patient_heart": "senmei.analyses.patient_heart:PatientHeart",
         "observer": "senmei.analyses.observer:Observer",
     },
 )
