@@ -21,7 +21,7 @@ FORMATS = ("int16", "float32")
 DENSITY_FILE, SOURCE_FILE = "density", "source"  # base names within the work folder
 _INT16 = 32767
 _SUM = 2**31 - 1  # SIMIND adds the histories of a map up in a 4-byte integer (assumed)
-_LEVELS = 4000  # of the hottest voxel: what is rounded off then matters less than a simulation's noise
+_LEVELS = (500, 4000)  # of the hottest voxel: what is rounded off matters less than a simulation's noise
 # Water, total with coherent scattering left in, 1/cm at keV: NIST XCOM, mass attenuation of 1 g/cm3; log-log between.
 _KEV = (60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 400.0, 500.0, 600.0)
 _PER_CM = (0.2059, 0.1837, 0.1707, 0.1505, 0.1370, 0.1186, 0.1061, 0.09687, 0.08956)
@@ -74,11 +74,27 @@ def write_maps(
     if density.max() > _INT16:
         why = f"its densest voxel would be {density.max() / 1000:.1f} g/cm3 of water, and int16 ends at 32.8"
         raise _cannot("mu", why)
-    levels = min(_LEVELS, int(_SUM / max(float(source.sum() / source.max()), 1.0)))
+    levels = _levels(float(source.sum() / source.max()), histories)
     whole = np.rint(source * (levels / source.max()))
     _write(folder / files[0], to_map(density).astype("<i2"))
     _write(folder / files[1], to_map(whole).astype("<i2"))
     return Maps(-1, voxel, (ny, nx, nz), float(whole.sum()), files)
+
+
+def multiplier(maps: Maps, histories: float) -> float:
+    """The number for /NN that gives about as many histories: a whole one, or a fraction where the map has too many.
+
+    Programs that drive SIMIND 8 give fractions; that release 7 takes them is assumed, and whole numbers avoid it.
+    """
+    times = histories / maps.histories
+    return float(round(times)) if times >= 1 else times
+
+
+def _levels(hot_voxels: float, histories: float) -> int:
+    """Value of the hottest voxel, from the map's sum in units of it."""
+    most = min(float(_LEVELS[1]), _SUM / max(hot_voxels, 1.0))
+    times = np.ceil(histories / (most * hot_voxels))
+    return max(_LEVELS[0], int(histories / (times * hot_voxels)))
 
 
 def _checked(activity: Volume, mu: Volume) -> float:

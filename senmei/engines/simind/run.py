@@ -9,6 +9,7 @@ from senmei.core.errors import EngineError
 from senmei.engines.simind.command import check_name, command, seed_number, switches
 from senmei.engines.simind.inputs import NAME, Inputs
 from senmei.engines.simind.installation import Installation
+from senmei.engines.simind.maps import multiplier
 from senmei.engines.simind.orientation import from_projections
 from senmei.engines.simind.outputs import Header, expected_files, leftovers, read_protocol, read_window, same
 from senmei.engines.simind.plausible import check_orientation
@@ -28,8 +29,9 @@ def run_simind(
     """Run SIMIND once on what `write_inputs` wrote.
 
     seed : any whole number; /RR is derived from it. output : base name of its files. histories, minutes : of this run
-    instead of the settings'. What an earlier run left under this name is deleted first; stdout.log, stderr.log and
-    SIMIND's own files stay in the folder. Returns counts per second and MBq.
+    instead of the settings'; histories are met to about a percent, and the run tells what they were. What an earlier
+    run left under this name is deleted first; stdout.log, stderr.log and SIMIND's own files stay in the folder.
+    Returns counts per second and MBq.
 
     Raises EngineError for every kind of failure: see `senmei.engines.simind.process`; and where the outputs are not
     those of these inputs.
@@ -40,9 +42,10 @@ def run_simind(
     for path in leftovers(folder, output):
         path.unlink()
     number = seed_number(seed)
+    times = multiplier(inputs.maps, histories)
     options = switches(
         pixel_cm=inputs.maps.voxel_mm / 10,
-        multiplier=histories / inputs.maps.histories,
+        multiplier=times,
         seed=number,
         isotope=settings.isotope,
         collimator=inputs.collimator,
@@ -56,7 +59,7 @@ def run_simind(
     seconds = run_process(words, folder, installation.environment(), limit)
     refuse_outputs(folder, _sizes(inputs, output))
     facts = {"seconds": round(seconds, 1), "options": options}
-    return read_run(inputs, output, seed=number, histories=histories, facts=facts)
+    return read_run(inputs, output, seed=number, histories=times * inputs.maps.histories, facts=facts)
 
 
 def read_run(
@@ -105,8 +108,9 @@ def _refuse_other(header: Header, inputs: Inputs, levels: tuple[float, float], w
         raise _other(where, f"its energy window is {header.window_kev} keV, not {levels}")
     if header.direction != "CCW" or abs(header.arc_deg - inputs.turn.arc_deg) > 1:
         raise _other(where, f"it turned {header.arc_deg:g} degrees {header.direction}")
-    off = (header.start_deg - inputs.turn.start_deg + 180) % 360 - 180
-    if abs(off) > 0.1:
+    # either sign: how releases write it is not known, and where the camera was is seen by check_orientation
+    off = [abs((header.start_deg - sign * inputs.turn.start_deg + 180) % 360 - 180) for sign in (1, -1)]
+    if min(off) > 0.1:
         raise _other(where, f"it began at {header.start_deg:g} degrees, not {inputs.turn.start_deg:g}")
     if inputs.orbit is None and header.radius_mm is not None and abs(header.radius_mm - inputs.radius_mm) > 1:
         raise _other(where, f"its radius is {header.radius_mm:g} mm, not {inputs.radius_mm:g}")
