@@ -102,7 +102,7 @@ def _projections(
     order = along_orbit(angles)
     counts = _flip(data[:, :, order], convention).transpose(0, 1, 4, 3, 2)
     assumed.append("rows and columns as seen from the detector, head up")
-    duration = header.number("time per projection (sec)", "image duration (sec)", "image duration (sec) [1]")
+    duration = header.number("time per projection (sec)")  # STIR's "image duration" is of all views
     result = Projections(
         counts=np.ascontiguousarray(counts),
         windows=energies,

@@ -7,7 +7,8 @@ was not in the file):
   from which side one looks; its zero is 180° from DICOM's (discussion UCL/STIR #1180), so that it is anterior of a
   supine patient. Assumed: the angle grows in the direction of rotation, and one looks from the patient's feet, as
   DICOM does. STIR copies DICOM's numbers into its headers (its SPECT_dicom_to_interfile): 0 is the patient's back and
-  angles grow counter-clockwise whatever the rotation. That is the convention "stir".
+  angles grow counter-clockwise whatever the rotation. That is the convention "stir". Feet first or head first makes
+  no difference, as angles are the patient's; of a prone one the side of 0 is unknown, so that it is refused.
 - Rows and columns. Assumed: what one sees who looks at the patient from the detector with the head up, as NM DICOM:
   row 0 is the head, column 0 the patient's right in an anterior view, hence columns run against u.
 - Volumes. Assumed: transverse slices, row 0 anterior, column 0 the patient's right, slice 0 the head, as STIR's images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tracemalloc
 from pathlib import Path
@@ -406,6 +407,91 @@ def test_radii(tmp_path: Path) -> None:
     assert "how far the detector is" in refused(none)
     assert read_interfile(none, radius_mm=222).radius_mm == (222.0,) * VIEWS
     assert "2 radii for 12 views" in refused(put(tmp_path, tomo(Radius="150, 151"), data))
+
+
+SIMIND = """!INTERFILE :=
+!imaging modality := nucmed
+;# imaging modality 2 := spect
+!originating system := simind
+!version of keys := 3.3
+program author := Quixotic
+program version := {version}
+!GENERAL DATA :=
+!data offset in bytes := 0
+!name of data file := image.img
+patient name := Quixotic
+!study ID := Quixotic
+;# Radionuclide := i123
+!type of data := tomographic
+study date := 1999:12:31
+imagedata byte order := LITTLEENDIAN
+;energy window lower level := 138.33
+;energy window upper level := 179.67
+!SPECT STUDY (General) :=
+!total number of images := 12
+!matrix size [1] := 8
+!matrix size [2] := 6
+!number format := short float
+!number of bytes per pixel := 4
+scaling factor (mm/pixel) [1] := 3.296
+scaling factor (mm/pixel) [2] := 3.296
+!extent of rotation := 360
+!number of projections := 12
+!time per projection (sec) := 1.000
+maximum pixel count := 0.134
+;# total counts := 10.003
+;# Center of Rotation := 5.000
+!SPECT STUDY (acquired data) :=
+{orbit}
+!direction of rotation := CCW
+start angle := 0.000
+;# Intrinsic FWHM for the camera := 0.380
+;# Collimator := sy-lehr
+;# Collimator hole diameter := 0.111
+;# SIMIND: Photon Energy := 159.000
+!END OF INTERFILE :=
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "orbit", "radius"),
+    [
+        ("V7.0.3", "orbit := circular\n;#Radius := 15.000", 150),
+        ("V8.0", "patient position := FFS\norbit := circular\nRadius := 250.0", 250),
+        ("V8.0", "orbit := noncircular\n;# Non-Uniform Orbit File := image.cor", None),
+    ],
+)
+def test_headers_of_simind(tmp_path: Path, version: str, orbit: str, radius: float | None) -> None:
+    rates = np.random.default_rng(0).gamma(2, 0.02, (VIEWS, ROWS, COLUMNS)).astype("<f4")
+    path = put(tmp_path, SIMIND.format(version=version, orbit=orbit), rates)
+    if radius is None:
+        assert "how far the detector is" in refused(path)
+        return
+    found = read_interfile(path)
+    assert isinstance(found, Projections) and found.radius_mm == (radius,) * VIEWS
+    assert np.array_equal(found.counts[0, 0], rates.transpose(2, 1, 0)[::-1, ::-1])
+    assert (found.windows[0].low_kev, found.windows[0].high_kev) == (138.33, 179.67)
+    assert (found.nuclide, found.collimator, found.direction) == ("I-123", "LEHR", "cw")
+    assert found.facts["simulated"] and json.loads(json.dumps(found.facts)) == found.facts
+    header = read_header(path)
+    assert header.text("program version") == version
+    assert header.number("collimator hole diameter", comments=True) == 0.111
+    assert header.number("SIMIND: Photon Energy", comments=True) == 159
+
+
+def test_headers_of_stir(tmp_path: Path) -> None:
+    data = noise(VIEWS, ROWS, COLUMNS).astype("<f4")
+    keys = tomo(
+        **{"number format": "float", "number of bytes per pixel": 4, "time per projection (sec)": None,
+           "start angle": 180, "energy window lower level [1]": None, "energy window upper level [1]": None,
+           "Radius": ",".join(["150"] * VIEWS)}
+    )  # fmt: skip
+    keys |= {"calibration factor": 1, "isotope name": "^99m^Technetium", "!image duration (sec)[1]": 240,
+             "energy window lower level[1]": 126, "energy window upper level[1]": 154,
+             "matrix axis label [2]": "axial coordinate"}  # fmt: skip
+    found = read_interfile(put(tmp_path, keys, data), convention="stir")
+    assert found.angles_deg[0] == 0 and found.direction == "ccw" and found.nuclide == "Tc-99m"
+    assert found.duration_s == 0 and found.radius_mm == (150.0,) * VIEWS
 
 
 def test_windows_that_the_caller_knows(tmp_path: Path) -> None:

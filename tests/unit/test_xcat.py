@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from senmei.core.configuration import merge, resolve
 from senmei.core.errors import ConfigError, DataError, EngineError
 from senmei.engines.xcat import (
     UPTAKE,
@@ -27,7 +29,8 @@ from senmei.engines.xcat import (
     write_parameters,
 )
 
-DOUBLE = Path(__file__).resolve().parents[1] / "xcat" / "dxcat2"
+ROOT = Path(__file__).resolve().parents[2]
+DOUBLE = ROOT / "tests" / "xcat" / "dxcat2"
 SMALL = XcatSettings(matrix=12, slices=10, first_slice=101, voxel_mm=8.0, slice_mm=10.0)
 GRID = XcatGrid(12, 10, 0.8, 1.0)
 
@@ -360,3 +363,23 @@ def test_a_pipe_in_place_of_a_volume(data: Path) -> None:
     (folder / "phantom_act_1.bin").unlink()
     os.mkfifo(folder / "phantom_act_1.bin")
     assert "activity is not a file" in refused(folder / "phantom")
+
+
+# --- the how-to ---
+
+
+def test_the_overlays_of_the_how_to_are_configurations() -> None:
+    page = (ROOT / "docs" / "how-to" / "xcat.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.S)
+    assert len(blocks) == 2
+    run, read = (yaml.safe_load(block) for block in blocks)
+    made = run["studies"]["spect_denoise"]["cohorts"]
+    base = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    for cohorts in (made, read):
+        overlay = {"run": "mine", "studies": {"spect_denoise": {"cohorts": cohorts}}}
+        found = resolve(merge(base, overlay), ROOT)["studies"]["spect_denoise"]["cohorts"]["bodies"]
+        assert {key: found[key] for key in cohorts["bodies"] if key not in ("xcat",)} == {
+            key: value for key, value in cohorts["bodies"].items() if key != "xcat"
+        }
+    told = dict(re.findall(r"(\w[\w ]*?)\s+([0-9.]+\d|1)[,.]", page.split("Uptake, where you give none:")[1]))
+    assert {name.replace(" ", "_"): float(value) for name, value in told.items() if name != "Round"} == UPTAKE
