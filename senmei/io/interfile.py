@@ -50,6 +50,8 @@ def read_interfile(
     byte_order, shared : as in `read_data`. Raises DataError, which says what is missing, wrong or contradictory.
     """
     header = read_header(path, where=where)
+    if convention == "interfile" and "simind" in header.text("originating system").lower():
+        convention = "simind"
     told = CONVENTIONS[convention] if isinstance(convention, str) else convention
     kind = _kind(header)
     if kind == "volume":

@@ -9,8 +9,11 @@ was not in the file):
   DICOM does. STIR copies DICOM's numbers into its headers (its SPECT_dicom_to_interfile): 0 is the patient's back and
   angles grow counter-clockwise whatever the rotation. That is the convention "stir". Feet first or head first makes
   no difference, as angles are the patient's; of a prone one the side of 0 is unknown, so that it is refused.
+  SIMIND counts its start angle against the rotation (so PyTomography 3.4 reads and writes it): convention "simind",
+  which takes the place of "interfile" where a header says that SIMIND made it.
 - Rows and columns. Assumed: what one sees who looks at the patient from the detector with the head up, as NM DICOM:
-  row 0 is the head, column 0 the patient's right in an anterior view, hence columns run against u.
+  row 0 is the head, column 0 the patient's right in an anterior view, hence columns run against u. PyTomography 3.4
+  reads one acquisition that Senmei wrote as NM DICOM and as Interfile to equal arrays and angles.
 - Volumes. Assumed: transverse slices, row 0 anterior, column 0 the patient's right, slice 0 the head, as STIR's images
   of a patient who lies head first, supine (UCL/STIR #248: its axes run left, posterior, inferior).
 """
@@ -31,13 +34,13 @@ _SIMIND_CM = 120.0  # a radius that SIMIND writes is in cm up to here and in mm 
 class Convention:
     """How angles and images of a file are meant; see the module's docstring.
 
-    zero : where the detector stands at angle 0. grows : whether angles grow with the rotation ("rotation") or
-    counter-clockwise always ("ccw"). seen_from : the side from which CW and CCW are meant.
+    zero : where the detector stands at angle 0. grows : whether angles grow with the rotation ("rotation"), against
+    it ("against") or counter-clockwise always ("ccw"). seen_from : the side from which CW and CCW are meant.
     columns : "detector" (as seen from the detector) or "mirrored". rows, slices : which end the first one is.
     """
 
     zero: Literal["anterior", "posterior"] = "anterior"
-    grows: Literal["rotation", "ccw"] = "rotation"
+    grows: Literal["rotation", "against", "ccw"] = "rotation"
     seen_from: Literal["feet", "head"] = "feet"
     columns: Literal["detector", "mirrored"] = "detector"
     rows: Literal["head", "feet"] = "head"
@@ -48,15 +51,17 @@ class Convention:
         sense = (
             1 if clockwise == (self.seen_from == "feet") else -1
         )  # clockwise from the feet is Senmei's ccw
-        if self.grows == "rotation":
-            theta = start
-        else:
-            theta = -start if clockwise else start  # of a counter-clockwise angle, along the rotation
+        along = {"rotation": True, "against": False, "ccw": not clockwise}[self.grows]
+        theta = start if along else -start
         theta += 0.0 if self.zero == "anterior" else 180.0
         return theta % 360.0, "ccw" if sense > 0 else "cw"
 
 
-CONVENTIONS = {"interfile": Convention(), "stir": Convention(zero="posterior", grows="ccw")}
+CONVENTIONS = {
+    "interfile": Convention(),
+    "simind": Convention(grows="against"),
+    "stir": Convention(zero="posterior", grows="ccw"),
+}
 
 
 def count(header: InterfileHeader, key: str, most: int) -> int:
