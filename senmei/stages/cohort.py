@@ -118,7 +118,7 @@ def read_files(
             fix="check its path and what selects its files; the job's log tells of every file left out",
         )
     case, note = study.case(images, cohort)
-    cohort_notes = {"synthetic": False, "surrogate": None, "case": case, "note": note}
+    cohort_notes = {"synthetic": case == "phantom", "surrogate": None, "case": case, "note": note}
     return participants, images, status, cohort_notes
 
 

@@ -104,6 +104,12 @@ class SPECTDenoise(Study):
 
         return list_acquisitions(cohort, folder, log) if measured(cohort) else list_phantoms(cohort)
 
+    def case(self, images: Sequence[Row], cohort: Mapping[str, Any]) -> tuple[str, str]:
+        """Phantoms that are files have an exact truth; patients have none."""
+        if measured(cohort):
+            return super().case(images, cohort)
+        return "phantom", "Simulated from phantoms of others: the truth is exact."
+
     # ---- programs of others that simulate ----
     def listed(self, cohort: Mapping[str, Any]) -> bool:
         """Acquisitions and phantoms that are files."""

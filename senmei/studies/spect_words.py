@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from senmei.studies.spect_files import measured
+from senmei.studies.spect_phantoms import builtin, phantom_kind
 
 Sentence = tuple[str, tuple[str, ...]]
 
@@ -18,6 +19,30 @@ SIMULATED: Sentence = (
         "function in SPECT. IEEE NSS Conf Rec 1996;2:1082-1086.",
     ),
 )
+XCAT: Sentence = (
+    "Patients were XCAT phantoms.",
+    ("Segars WP, et al. 4D XCAT phantom for multimodality imaging research. Med Phys 2010;37:4902-4915.",),
+)
+PHANTOMS: dict[str, Sentence] = {
+    "torso": ("Torsos with individual anatomy, uptake and perfusion defects were simulated.", ()),
+    "xcat": XCAT,
+    "xcat files": XCAT,
+    "file": ("Patients were phantoms of others, given as maps of activity and attenuation.", ()),
+}
+PROJECTED: Sentence = (
+    "Expected projections held attenuation, depth-dependent collimator response and scatter (an effective-source "
+    "kernel), and photon counts were drawn from them.",
+    SIMULATED[1],
+)
+SIMIND: Sentence = (
+    "Expected projections were averages of independent Monte Carlo simulations (SIMIND), and photon counts were drawn "
+    "from them.",
+    (
+        "Ljungberg M, Strand SE. A Monte Carlo program for the simulation of scintillation camera characteristics. "
+        "Comput Methods Programs Biomed 1989;29:257-272.",
+    ),
+)
+THINNED: Sentence = ("Lower doses are the same acquisition, thinned.", ())
 MEASURED: Sentence = (
     "Acquisitions of patients were read as the camera counted them, in the photopeak window, without identities; "
     "lower doses and noisy pairs are the same acquisition, each photon kept with a fixed probability or counted in "
@@ -46,7 +71,13 @@ WITHOUT_REFERENCE: Sentence = (
 
 def sentences_of(cohorts: Iterable[Mapping[str, Any]]) -> tuple[Sentence, ...]:
     """Sentences that are true of these cohorts."""
-    kinds = {measured(cohort) for cohort in cohorts}
-    if kinds == {True}:
-        return MEASURED, WITHOUT_REFERENCE
-    return (SIMULATED, *([MEASURED] if True in kinds else []), RECONSTRUCTED)
+    cohorts = list(cohorts)
+    patients = [MEASURED] if any(map(measured, cohorts)) else []
+    made = {(phantom_kind(c), builtin(c)) for c in cohorts if not measured(c)}
+    if not made:
+        return *patients, WITHOUT_REFERENCE
+    if made == {("torso", True)}:
+        return SIMULATED, *patients, RECONSTRUCTED
+    who = [PHANTOMS[kind] for kind in dict.fromkeys(kind for kind, _ in sorted(made))]
+    cameras = [PROJECTED if ours else SIMIND for ours in sorted({ours for _, ours in made}, reverse=True)]
+    return *who, *cameras, THINNED, *patients, RECONSTRUCTED

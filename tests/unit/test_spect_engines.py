@@ -93,7 +93,7 @@ def test_one_torso_through_both_engines(direction: str, tmp_path: Path, simind: 
         assert alike(wrong) < 0.9, name
     columns = other["columns"]
     assert columns["engine"] == "SIMIND 8.0" and columns["seeds"] == 2
-    assert columns["histories"] == 4e7
+    assert columns["histories"] == pytest.approx(4e7, rel=0.01)
 
 
 def test_gates_are_simulations_of_their_own(tmp_path: Path, simind: dict[str, str]) -> None:
@@ -489,3 +489,25 @@ def test_volumes_that_xcat_wrote_before(xcat: Path, tmp_path: Path) -> None:
     for given, wanted in (("given", [1, 0]), ("none", [0, 0])):
         listing = study.list_files({**settings, "defects": given}, tmp_path, seed=1, log=print)
         assert listing is not None and [row["defect"] for row in listing[1]] == wanted
+
+
+def test_the_methods_paragraph_says_who_and_by_what() -> None:
+    from senmei.studies.spect_words import MEASURED, RECONSTRUCTED, SIMULATED, sentences_of
+
+    assert sentences_of([cohort()]) == (SIMULATED, RECONSTRUCTED), "as before"
+    told = sentences_of([cohort(engine="simind"), {"use": "test", "source": "dicom"}])
+    text = " ".join(sentence for sentence, _ in told)
+    assert "Torsos with individual anatomy" in text and "Monte Carlo simulations (SIMIND)" in text
+    assert "effective-source" not in text
+    assert MEASURED in told
+    text = " ".join(
+        sentence for sentence, _ in sentences_of([cohort("xcat", path="x"), cohort(engine="simind")])
+    )
+    for words in ("XCAT phantoms", "Torsos", "effective-source", "SIMIND", "thinned"):
+        assert text.count(words) == 1, words
+
+
+def test_phantoms_that_are_files_have_a_truth() -> None:
+    study = SPECTDenoise()
+    assert study.case([], cohort("xcat", path="x"))[0] == "phantom"
+    assert study.case([], {"use": "test", "source": "dicom"})[0] == "none"

@@ -80,7 +80,7 @@ def test_four_seeds_one_of_which_fails_and_is_retried(tmp_path: Path, simind: di
         facts[number] = record["columns"]
         assert record["number"] == number
         assert facts[number]["program"] == "SIMIND" and facts[number]["release"] == "8.0"
-        assert facts[number]["histories"] == 1e7
+        assert facts[number]["histories"] == pytest.approx(1e7, rel=0.02)
         assert f"/rr:{facts[number]['rr']}" in facts[number]["command"]
         assert str(tmp_path) not in json.dumps(record), "no path of this machine"
         (path,) = (row["path"] for row in rows if row["role"] == "total")
@@ -95,7 +95,8 @@ def test_four_seeds_one_of_which_fails_and_is_retried(tmp_path: Path, simind: di
     assert np.allclose(mean, expected / expected.sum(), rtol=1e-4, atol=1e-9)
     assert mean.sum(dtype=float) == pytest.approx(1, abs=1e-5)
     told_of = raw["projections"]
-    assert (told_of["engine"], told_of["seeds"], told_of["histories"]) == ("SIMIND 8.0", 4, 4e7)
+    assert (told_of["engine"], told_of["seeds"]) == ("SIMIND 8.0", 4)
+    assert told_of["histories"] == pytest.approx(sum(facts[n]["histories"] for n in SEEDS))
     assert 0.15 < told_of["scattered_share"] < 0.4
     # the double counts 5 % of the photons that leave: what its average is worth follows from the histories
     spread = np.var(totals, axis=0, ddof=1).sum() / 4 / expected.sum() ** 2
