@@ -147,6 +147,37 @@ def test_another_convention_is_noticed(installation, tmp_path, monkeypatch, mode
     assert any(part in caught.value.why for part in said.split("|"))
 
 
+@pytest.mark.parametrize("direction", ["ccw", "cw"])
+def test_a_torso_is_asymmetric_enough(direction):
+    """The look at every run, on the study's own phantom with few counts: the right reading passes, no other does."""
+    from senmei.engines.simind.plausible import check_orientation, coarse
+    from senmei.phantoms.torso import draw_torso, render_torso
+    from senmei.physics.spect.geometry import orbit
+
+    torso = render_torso(draw_torso(np.random.default_rng(5)), grid=(40, 40, 26), voxel_mm=10.0)
+    geometry = orbit((40, 40, 26), 10.0, views=30, direction=direction)
+    mean = builtin(geometry, torso.activity, torso.mu)
+    counts = np.random.default_rng(1).poisson(mean * (2e5 / mean.sum()))
+    known = coarse(torso.activity, torso.mu), geometry.to_dict(), rotation(geometry.angles_deg, direction)
+    check_orientation(counts, *known, where="x")
+    for other in (counts[::-1], counts[:, ::-1], counts[:, :, ::-1]):
+        with pytest.raises(EngineError, match="do not lie as Senmei reads them"):
+            check_orientation(other, *known, where="x")
+
+
+def test_a_symmetric_patient_is_let_through():
+    from senmei.engines.simind.plausible import check_orientation, coarse
+
+    geometry = acquisition("cw", 0.0, 360.0)
+    x, y, z = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in SHAPE), indexing="ij")
+    even = patient()[0].like(((x / 9) ** 2 + (y / 9) ** 2 + (z / 5) ** 2 < 1).astype(np.float32))
+    mu = even.like(0.12 * even.data)
+    counts = builtin(geometry, even, mu)
+    known = coarse(even, mu), geometry.to_dict(), rotation(geometry.angles_deg, "cw")
+    for turned in (counts, counts[::-1], counts[:, ::-1]):
+        check_orientation(turned, *known, where="x")
+
+
 def test_the_start_angle_can_be_counted_the_other_way(installation, tmp_path, monkeypatch):
     geometry = acquisition("ccw")
     settings = Settings(histories=1e9, start_sign=1)

@@ -23,9 +23,8 @@ from senmei.engines.simind.orientation import Rotation
 
 _BINS, _VIEWS = 24, 12
 _CLEARLY = (
-    0.5  # another reading wins if it leaves less than this share of what the assumed one does not explain ...
+    0.03  # by which another reading's correlation must be better; the right one wins by 0.1 for a torso
 )
-_AT_LEAST = 0.02  # ... and by as much in the correlation
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +69,7 @@ def check_orientation(
             ]
             fits[", ".join(filter(None, told))] = _correlation(turned, measured)
     assumed, best = fits[""], max(fits, key=lambda name: fits[name])
-    if fits[best] - assumed > _AT_LEAST and 1 - fits[best] < _CLEARLY * (1 - assumed):
+    if fits[best] - assumed > _CLEARLY:
         raise EngineError(
             "SIMIND's projections do not lie as Senmei reads them",
             where=where,
