@@ -309,7 +309,8 @@ def acquisition_of(told: Any, shape: tuple[int, ...], camera: Any, where: object
 def read_map(path: Path, acquisition: Acquisition, where: object) -> Volume:
     """An attenuation map on the grid of the reconstruction. Raises DataError for one on another grid.
 
-    Axes are turned to x to the right, y to the front, z to the head; nothing is resampled.
+    Axes are turned to x to the right, y to the front, z to the head. The same field in voxels that are a whole number
+    of times finer is averaged; nothing else is resampled.
     """
     from senmei.io.roles import load_role
     from senmei.physics.spect.checks import check_attenuation
@@ -321,10 +322,24 @@ def read_map(path: Path, acquisition: Acquisition, where: object) -> Volume:
         raise DataError(
             error.what, where=f"{where}: attenuation map", why=error.why, fix=error.fix
         ) from error
-    mu = upright(volume)
     grid = grid_of(acquisition)
+    mu = averaged(upright(volume), grid)
     check_attenuation(mu, acquisition, grid, where)
     return replace(grid, data=np.ascontiguousarray(mu.data, dtype=np.float32))
+
+
+def averaged(volume: Volume, grid: Volume) -> Volume:
+    """Means over the voxels of `grid`, where those of `volume` divide them evenly; else `volume` as it is."""
+    parts = [round(n / m) for n, m in zip(volume.shape, grid.shape, strict=True)]
+    even = all(k >= 1 and k * m == n for k, n, m in zip(parts, volume.shape, grid.shape, strict=True))
+    if max(parts) < 2 or not even or not np.allclose(np.multiply(volume.voxel, parts), grid.voxel, rtol=1e-3):
+        return volume
+    split = [size for k, m in zip(parts, grid.shape, strict=True) for size in (m, k)]
+    data = np.asarray(volume.data, np.float32).reshape(split).mean(axis=(1, 3, 5))
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ ((np.array(parts) - 1) / 2)
+    affine[:3, :3] = affine[:3, :3] * parts
+    return Volume(data, affine)
 
 
 def upright(volume: Volume) -> Volume:

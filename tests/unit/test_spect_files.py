@@ -353,6 +353,14 @@ def test_maps_are_turned_upright_and_never_moved(tmp_path: Path) -> None:
     assert np.allclose(back.affine, mu.affine)
     from senmei.io.roles import save_role
 
+    fine = np.repeat(np.repeat(np.repeat(mu.data, 2, 0), 2, 1), 2, 2)
+    affine = mu.affine @ np.diag([0.5, 0.5, 0.5, 1])
+    affine[:3, 3] = mu.affine[:3, 3] - 0.25 * np.diag(mu.affine)[:3]
+    halved = read_map(save_role(tmp_path / "fine", Volume(fine, affine)), orbit(True), "sub-1")
+    assert np.allclose(halved.data, mu.data, atol=1e-6), "the same field in finer voxels is averaged"
+    cut = Volume(fine[2:], affine)
+    with pytest.raises(DataError, match="another geometry"):
+        read_map(save_role(tmp_path / "cut", cut), orbit(True), "sub-1")
     moved = Volume(mu.data, mu.affine + np.pad([[15.0], [0], [0]], ((0, 1), (3, 0))))
     with pytest.raises(DataError, match="another geometry") as caught:
         read_map(save_role(tmp_path / "mu", moved), orbit(True), "sub-1")
@@ -380,11 +388,11 @@ def test_the_photopeak_of_each_nuclide() -> None:
         with pytest.raises(DataError, match="No photopeak window") as caught:
             chosen(nuclide, *windows)
         assert why in caught.value.why
-    thallium = EnergyWindow("", 63, 77)
-    number, kev = choose_window([thallium], "Tl-201", "auto", "x")
-    with pytest.raises(DataError, match="not modelled") as caught:
-        camera_of([thallium][number], kev, "LEAP", "sub-3")
-    assert "70.8 keV, below lead's K edge" in caught.value.why
+    low = EnergyWindow("", 30, 40)
+    with pytest.raises(DataError, match="No camera looks through this window") as caught:
+        camera_of(low, choose_window([low], "", [30, 40], "x")[1], "LEAP", "sub-3")
+    assert "30-40 keV, photons of 35 keV: energy_kev: it must be a number from" in caught.value.why
+    assert camera_of(EnergyWindow("", 143.1, 174.9), 159.0, "LEHR", "x").window == 0.2
 
 
 # ---- roles ----

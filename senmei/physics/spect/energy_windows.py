@@ -23,7 +23,6 @@ LINES: dict[str, tuple[float, ...]] = {
     "Co-57": (122.1,),
     "Kr-81m": (190.5,),
 }
-LOWEST_KEV = 88.1  # lead's K edge: below it the collimator is not modelled
 
 
 def choose_window(
@@ -61,14 +60,7 @@ def choose_window(
 
 
 def camera_of(window: EnergyWindow, kev: float, collimator: str, where: object) -> GammaCamera:
-    """The camera that looks through this window. Raises DataError for photons whose collimation is not modelled."""
-    if kev < LOWEST_KEV:
-        raise DataError(
-            "Photons of this energy are not modelled",
-            where=where,
-            why=f"those of the window {_said([window])} have {kev:g} keV, below lead's K edge at {LOWEST_KEV:g} keV",
-            fix="choose a window of a higher line with `window: [low, high]`, where one was acquired",
-        )
+    """The camera that looks through this window. Raises DataError for photons that no camera is modelled for."""
     try:
         return GammaCamera(
             collimator=collimator,
@@ -76,10 +68,9 @@ def camera_of(window: EnergyWindow, kev: float, collimator: str, where: object) 
             window=round((window.high_kev - window.low_kev) / kev, 4),
         )
     except ConfigError as error:
+        why = f"{_said([window])}, photons of {kev:g} keV: {error.where.rpartition(': ')[2]}: {error.why}"
         fix = "check the window's levels in the file, or choose another with `window: [low, high]`"
-        raise DataError(
-            "No camera looks through this window", where=where, why=f"{error.where}: {error.why}", fix=fix
-        ) from error
+        raise DataError("No camera looks through this window", where=where, why=why, fix=fix) from error
 
 
 def _said(windows: Sequence[EnergyWindow]) -> str:
