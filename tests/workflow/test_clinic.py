@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from senmei.analyses.heart_axis import find_axis
 from senmei.core.volume import Volume
 from senmei.io.deidentify import subject_label
 from senmei.io.roles import load_role
@@ -115,9 +116,8 @@ def brightness(image: Volume, place: np.ndarray, radius: float = 35.0) -> float:
     return float(image.data[np.linalg.norm(world - place, axis=-1) < radius].mean())
 
 
-def heart_of(patient: Patient) -> np.ndarray:
-    """The middle of a patient's left ventricle in mm: right, anterior, head."""
-    heart = torso(patient.seed).heart
+def middle(heart: dict[str, Any]) -> np.ndarray:
+    """The middle of a left ventricle in mm: right, anterior, head."""
     return (np.array(heart["apex_mm"], float) + np.array(heart["base_mm"], float)) / 2
 
 
@@ -144,7 +144,7 @@ def test_every_sound_patient_gets_a_series_of_each_method(rehearsed: tuple[Path,
 @pytest.mark.parametrize("patient", GOOD, ids=[p.person.family for p in GOOD])
 def test_the_heart_is_where_it_was(patient: Patient, rehearsed: tuple[Path, str]) -> None:
     run, _ = rehearsed
-    heart = heart_of(patient)
+    heart = middle(torso(patient.seed).heart)
     assert heart[0] < -20, "the phantom's heart lies to the left"
     for method in METHODS:
         image = image_of(series(run, method, patient))
@@ -156,6 +156,31 @@ def test_the_heart_is_where_it_was(patient: Patient, rehearsed: tuple[Path, str]
         liver = torso(patient.seed).labels
         place = np.argwhere(liver.data == 3).mean(axis=0) @ liver.affine[:3, :3].T + liver.affine[:3, 3]
         assert brightness(image, place) > 2 * brightness(image, place * [-1, -1, -1]), (method, "the liver")
+
+
+@pytest.mark.parametrize("patient", GOOD, ids=[p.person.family for p in GOOD])
+def test_the_heart_points_where_it_pointed(patient: Patient, rehearsed: tuple[Path, str]) -> None:
+    """The long axis, found in the series that came back, against the phantom's: no axis was exchanged or turned."""
+    run, _ = rehearsed
+    image = image_of(series(run, "unet3d_n2n", patient))
+    upright = Volume(image.data[::-1, ::-1].copy(), turned(image.affine, image.shape))
+    (path,) = (study_of(run) / "prepared" / "clinic" / "input").glob(
+        f"{LABELS[patient.person.number]}*_mask.nii.gz"
+    )
+    mask = load_role(path)
+    np.testing.assert_allclose(upright.affine, mask.affine, atol=1e-3)
+    found, true = find_axis(upright, mask), torso(patient.seed).heart
+    assert np.linalg.norm(middle(found) - middle(true)) < 10
+    axes = [np.subtract(heart["apex_mm"], heart["base_mm"]) for heart in (found, true)]
+    one, other = (axis / np.linalg.norm(axis) for axis in axes)
+    assert np.degrees(np.arccos(one @ other)) < 12
+
+
+def turned(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The affine of an image whose first two axes are turned round: DICOM's grow to the left and to the back."""
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    flip[:2, 3] = shape[0] - 1, shape[1] - 1
+    return affine @ flip
 
 
 def test_restored_series_keep_their_counts(rehearsed: tuple[Path, str]) -> None:
@@ -214,8 +239,7 @@ def test_the_report_shows_every_patient_and_claims_nothing(rehearsed: tuple[Path
     assert "There is no reference for these scans" in page
     assert "is better than" not in page
     assert "is worse than" not in page
-    for word in ("short axis", "Short axis", "short-axis", "17 AHA segments"):
-        assert word not in page, "where the heart's axis lies is not known"
+    assert "Defect contrast compares" not in page, "an analysis of planted defects, which nobody planted"
     for patient in (*GOOD, PATIENTS[4], SPOILED):
         assert LABELS[patient.person.number] in page
     for method in METHODS:
