@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +207,20 @@ def test_a_full_disk_is_told_as_such(behaved, tmp_path):
     with pytest.raises(StorageError, match="Cannot write a file") as caught:
         run(behaved, tmp_path)
     assert "the disk is full" in caught.value.why
+
+
+def test_a_disk_that_fills_while_inputs_are_written(behaved, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="Cannot write a file"):
+        run(behaved, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert calls(behaved[0]) == 0
 
 
 def test_only_the_second_call_fails(behaved, tmp_path):
