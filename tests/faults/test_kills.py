@@ -105,7 +105,7 @@ def _at_work(running: Running, done: int) -> int | None:
 
     So every kill has its job that was not killed, on fast machines and slow ones.
     """
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not running.over():
         assert time.monotonic() < end, running.text()[-3000:]
         ended = running.text().count("Finished jobid")
