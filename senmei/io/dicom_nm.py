@@ -173,8 +173,8 @@ def list_nm(
                 if instance in seen:
                     others["the same image once more"] += 1
                     continue
-                seen.add(instance)
                 facts = _check(header, window, radius_mm)
+                seen.add(instance)  # a damaged copy must not stand in the way of a whole one
         except DataError as error:
             if subject:
                 left.append((at, subject, error.why))

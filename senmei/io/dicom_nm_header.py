@@ -32,6 +32,7 @@ VECTORS = (
     *("EnergyWindow", "Detector", "Phase", "Rotation", "RRInterval", "TimeSlot"),
     *("TimeSlice", "Slice", "AngularView"),
 )
+_MAX_FRAMES = 1 << 16  # the vectors that sort them are numbers of 16 bits
 _MAX_ITEMS = 4096  # of one sequence: more heads, windows or rotations than any camera has
 _TAGS = [
     *IDENTIFYING,
@@ -78,7 +79,11 @@ class Header:
 
 def refuse(where: str, why: str, fix: str = "export the image again, or check what wrote it") -> NoReturn:
     """Raise DataError for a nuclear-medicine file. Nothing given may hold values of identifying tags."""
-    raise DataError("Cannot use this nuclear-medicine DICOM file", where=where, why=why, fix=fix)
+    raise _refusal(where, why, fix)
+
+
+def _refusal(where: str, why: str, fix: str) -> DataError:
+    return DataError("Cannot use this nuclear-medicine DICOM file", where=where, why=why, fix=fix)
 
 
 @contextmanager
@@ -87,17 +92,23 @@ def guarded(where: str) -> Iterator[None]:
     try:
         with unheard():
             yield
-    except (SenmeiError, MemoryError):
+    except SenmeiError:
         raise
     except OSError as error:
-        told = error.strerror or "an error while reading"
-        reason = f"it cannot be read: {told}"
-        fix = "check the path, its permissions and the disk"
-    except Exception:  # a damaged file can raise anything from within the parser
-        reason, fix = "the file is damaged: a tag holds what it cannot hold", "export the image again"
-    else:
-        return
-    refuse(where, reason, fix)  # outside the handler: the parser's text is not even the error's context
+        reason, fix = (
+            error.strerror or "an error while reading",
+            "check the path, its permissions and the disk",
+        )
+        raise _refusal(where, f"it cannot be read: {reason}", fix) from None
+    except MemoryError:
+        raise _refusal(
+            where, "it asks for more memory than there is", "use a machine with more memory"
+        ) from None
+    except (
+        Exception
+    ):  # a damaged file can raise anything from within the parser; its text may hold a patient's name
+        why = "the file is damaged: a tag holds what it cannot hold"
+        raise _refusal(where, why, "export the image again") from None
 
 
 def open_image(path: str | os.PathLike[str], where: str = "a DICOM file") -> Header:
@@ -171,6 +182,8 @@ def _checked(path: Path, where: str, data: Dataset, syntax: str, left: int) -> H
         )
     if bits not in (8, 16, 32):
         refuse(where, f"its pixels have {bits} bits; 8, 16 and 32 can be read")
+    if frames > _MAX_FRAMES:
+        refuse(where, f"its header claims {frames} frames; the limit is {_MAX_FRAMES}")
     if min(rows, columns, frames) < 1 or rows * columns * frames > MAX_VOXELS:
         refuse(
             where,

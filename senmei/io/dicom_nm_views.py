@@ -7,6 +7,7 @@ are counts.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from senmei.io.dicom_nm_header import Header, items, number, numbers, patient_po
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_MAX_HEADS = 64  # no camera has more than a dozen
 _NEAR_MM = 5.0  # heads this far apart in radius see the same; their counts may be added
 _ALONG = 0.99  # cosine of directions that are meant to be the same
 
@@ -55,6 +57,8 @@ def plan_views(header: Header, radius_mm: float | None = None) -> Views:
     table = _table(header)
     _check_numbers(header, "Rotation", table["Rotation"], len(rotations))
     heads = int(table["Detector"].max())
+    if heads > _MAX_HEADS:
+        refuse(header.where, f"it speaks of {heads} detectors; the limit is {_MAX_HEADS}")
     if detectors and heads > len(detectors):
         refuse(header.where, f"frames of detector {heads}, and only {len(detectors)} are described")
     rank = _ranks(header, table)
@@ -143,10 +147,10 @@ def _ranks(header: Header, table: dict[str, np.ndarray]) -> np.ndarray:
 
 def _check_complete(header: Header, slots: list[tuple[int, int, int]], rotations: list[Dataset]) -> None:
     """Each head has the views that its rotation tells; some files tell those of all heads together."""
-    for rotation in {r for _, r, _ in slots}:
+    views = Counter((rotation, detector) for detector, rotation, _ in slots)
+    for rotation in {rotation for rotation, _ in views}:
         told = number(rotations[rotation - 1], "NumberOfFramesInRotation", header.where)
-        heads = sorted({d for d, r, _ in slots if r == rotation})
-        counts = [sum((d, r) == (head, rotation) for d, r, _ in slots) for head in heads]
+        counts = [count for (turn, _), count in sorted(views.items()) if turn == rotation]
         if told and (set(counts) != {told} and (len(set(counts)) > 1 or sum(counts) != told)):
             found = " and ".join(map(str, counts))
             why = f"its heads have {found} views, and the rotation {told:g}: views are missing, or not of this rotation"
@@ -236,6 +240,12 @@ def _index(
     windows = [int(w) for w in np.unique(table["EnergyWindow"])]
     gates = int(table["TimeSlot"].max())
     number_of = {slot: i for i, slot in enumerate(slots)}
+    due = len(windows) * gates * len(slots)
+    if due > header.frames:
+        what = "gated frames" if gates > 1 else "frames"
+        refuse(
+            header.where, f"{due - header.frames} of {due} {what} are missing", "export the whole acquisition"
+        )
     flat = np.full((len(windows), gates, len(slots)), -1)
     keys = zip(*(table[n] for n in ("EnergyWindow", "TimeSlot", "Detector", "Rotation")), rank, strict=True)
     for frame, (window, gate, detector, rotation, k) in enumerate(keys):
@@ -243,10 +253,6 @@ def _index(
         if flat[place] >= 0:
             refuse(header.where, "two frames have the same window, gate, head and view")
         flat[place] = frame
-    if (flat < 0).any():
-        lost, due = int((flat < 0).sum()), flat.size
-        what = "gated frames" if gates > 1 else "frames"
-        refuse(header.where, f"{lost} of {due} {what} are missing", "export the whole acquisition")
     return flat[:, :, np.array(orbit.members)]
 
 
