@@ -20,6 +20,7 @@ from senmei.methods import METHODS
 from senmei.stages.shards import Blocked, Manifest, check_of, example_of
 
 CARD_BYTES = 1_000_000  # a card has a few thousand
+CARD_DEPTH = 20  # and five levels
 
 
 def make_method(use: str, options: Mapping[str, Any], name: str) -> Method:
@@ -265,6 +266,8 @@ def read_card(card: Path | str, use: str | None = None, fix: str | None = None) 
             raise TypeError("a name in it is no text")
         if not isinstance(facts["settings"], dict):
             raise TypeError("its settings are no keys and values")
+        if _depth(facts) > CARD_DEPTH:
+            raise ValueError("it is nested too deeply")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             "Cannot read the card of a method",
@@ -287,6 +290,15 @@ def read_card(card: Path | str, use: str | None = None, fix: str | None = None) 
             fix=fix,
         )
     return facts
+
+
+def _depth(value: Any) -> int:
+    """How deeply lists and keys are nested; without recursion, which is what such a file would break."""
+    level, depth = [value], 0
+    while level:
+        parts = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level, depth = [item for part in parts for item in part], depth + 1
+    return depth
 
 
 def load_method(

@@ -16,6 +16,7 @@ from senmei.core.errors import DataError
 from senmei.core.study import Study
 from senmei.core.volume import Volume
 from senmei.io.tables import read_tsv
+from senmei.stages.collect import exported_of
 from senmei.stages.export import digits, export_shard
 from senmei.stages.shards import Blocked, Made, check_of, each_scan
 from senmei.studies.spect_denoise import SPECTDenoise
@@ -198,6 +199,20 @@ def test_a_card_that_was_changed_exports_nothing(clinic: Clinic) -> None:
     with pytest.raises(DataError, match="another method"):
         clinic.export(Toy())
     assert not clinic.manifest.exists()
+
+
+def test_what_went_back_is_counted_for_the_report(tmp_path: Path) -> None:
+    clinic = Clinic(tmp_path, bad=SCANS[2]["scan"])
+
+    def two(scan: dict[str, Any], facts: Any) -> dict[str, bytes]:
+        if scan["scan"] == SCANS[1]["scan"]:
+            raise DataError("Cannot write", where=scan["scan"], why="a reason", fix="a fix")
+        return {".hv": b"header", ".v": b"data"}
+
+    clinic.export(Toy(two), "interfile")
+    told = exported_of(clinic.study, [str(clinic.restored), str(clinic.manifest)])
+    place = {"cohort": "c", "method": "m", "folder": "exported/c/m"}
+    assert told == [{**place, "kinds": ["hv", "v"], "scans": 2, "without": 2}]
 
 
 # ---- SPECT ----

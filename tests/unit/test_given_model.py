@@ -180,6 +180,11 @@ def test_a_card_that_was_changed_or_is_none(model: Path) -> None:
         with pytest.raises(DataError, match="Cannot read the card"):
             given_card(spec, WHERE)
     card.write_text(text)
+    rewrite(model, images=json.loads('{"a": ' * 400 + "1" + "}" * 400))
+    with pytest.raises(DataError, match="Cannot read the card") as deep:
+        given_card(spec, WHERE)
+    assert "nested too deeply" in deep.value.why
+    card.write_text(text)
     for key in ("seed", "data", "versions"):
         rewrite(model, **{key: [1]})
         with pytest.raises(DataError, match="Cannot read the card") as error:
@@ -224,7 +229,7 @@ def test_a_model_that_changes_while_it_is_copied(model: Path, tmp_path: Path, mo
     assert not any((tmp_path / "now").iterdir())
 
 
-def test_the_overlays_of_the_how_to_are_configurations(tmp_path: Path) -> None:
+def test_the_overlays_of_the_how_to_are_configurations() -> None:
     """Each YAML block of the page, laid on each preset; the fragments on the first."""
     page = (ROOT / "docs" / "how-to" / "spect-clinic.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", page, flags=re.S)
@@ -243,3 +248,19 @@ def test_the_overlays_of_the_how_to_are_configurations(tmp_path: Path) -> None:
         fitted = [name for name, spec in other["methods"].items() if "model" not in spec]
         assert preset == "paper" or not fitted, "nothing is left to fit"
         assert "observer" not in one["analyses"]
+
+
+def test_every_study_takes_a_given_model() -> None:
+    base = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    for study, use in (("mri_denoise", "unet3d"), ("spect_denoise", "gaussian_counts")):
+        overlay = {"studies": {study: {"methods": {"mine": {"use": use, "model": "somewhere"}}}}}
+        assert (
+            resolve(merge(base, overlay), ROOT)["studies"][study]["methods"]["mine"]["model"] == "somewhere"
+        )
+        overlay["studies"][study]["methods"]["mine"]["modle"] = "x"
+        with pytest.raises(ConfigError, match="Unknown key 'modle'") as error:
+            resolve(merge(base, overlay), ROOT)
+        assert "did you mean 'model'?" in error.value.fix
+    overlay = {"studies": {"mri_denoise": {"methods": {"mine": {"use": "unet3d", "model": ""}}}}}
+    with pytest.raises(ConfigError, match="Invalid value"):
+        resolve(merge(base, overlay), ROOT)
