@@ -1,9 +1,12 @@
 """Short named functions that the rules share: parameters and resources, as the plan says."""
 
+from math import ceil
+
 from senmei.analyses import ANALYSES
 from senmei.core.fingerprint import fingerprint
 from senmei.core.running import refuse_orphans
 from senmei.measures import MEASURES
+from senmei.stages.engine import START_MINUTES
 
 LEARNED_MB = 4000
 
@@ -31,7 +34,8 @@ def engine_settings(part):
 
 def engine_minutes(wildcards, attempt):
     """Run time of one seed: what the configuration allows for its images, more with each attempt."""
-    return int(plan[wildcards.study].engine_minutes(wildcards.cohort, wildcards.shard) * attempt)
+    limit = plan[wildcards.study].engine_minutes(wildcards.cohort, wildcards.shard)
+    return ceil(limit * attempt) + START_MINUTES
 
 
 def cohort_settings(wildcards):

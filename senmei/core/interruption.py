@@ -53,6 +53,20 @@ class Interruption:
         self.signal = number
 
 
+@contextmanager
+def leave_when_told() -> Iterator[None]:
+    """SIGTERM leaves the body by an exception, as Ctrl-C does, so that programs it waits for are ended, too."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def requeue() -> bool:
     """Ask Slurm to put this process's job back into its queue; False where there is no job, or Slurm refuses."""
     job, scontrol = os.environ.get("SLURM_JOB_ID", ""), shutil.which("scontrol")

@@ -15,12 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from senmei.core.errors import ConfigError, EngineError, SenmeiError
+from senmei.core.interruption import leave_when_told
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.core.study import Study, file_columns
 from senmei.io.atomic import sha256
 from senmei.io.tables import Row
 from senmei.stages.shards import COLUMNS, Blocked, Made, Manifest, each_scan
 
+START_MINUTES = 10  # of a job that are not simulation
 _LAST = 4096  # bytes of what a failed program said
 
 
@@ -63,15 +65,16 @@ def render_shard(
             raise
         return Made(roles=roles, columns=roles.pop("columns", {}))
 
-    each_scan(
-        images,
-        produce,
-        key=key,
-        manifest=manifest,
-        provenance={"stage": "phantom", "code": code, "seed": seed},
-        strict=strict,
-        log=log,
-    )
+    with leave_when_told():
+        each_scan(
+            images,
+            produce,
+            key=key,
+            manifest=manifest,
+            provenance={"stage": "phantom", "code": code, "seed": seed},
+            strict=strict,
+            log=log,
+        )
     if failed:
         Path(manifest).unlink(missing_ok=True)
         raise failed[0]
@@ -94,13 +97,13 @@ def engine_shard(
 ) -> None:
     """Run one seed of an engine on the phantoms of a shard and write its manifest.
 
-    number : of the seed, from 1. minutes : for all images together; each may take its share. failures : a file that
-    every failure is added to, because a job's log begins anew when it is retried.
+    number : of the seed, from 1. minutes : of the whole job; what START_MINUTES leaves is shared by its images.
+    failures : a file that every failure is added to, because a job's log begins anew when it is retried.
     Raises the first image's error once all have been tried (with `strict` at once): a seed that lacks an image has
     failed, and is tried again without repeating what it finished.
     """
     maps = Manifest(phantoms)
-    share = float(minutes) / max(1, len(images))
+    share = max(float(minutes) - START_MINUTES, float(minutes) / 2) / max(1, len(images))
     failed: list[Exception] = []
 
     def key(row: Row) -> str:
@@ -126,15 +129,16 @@ def engine_shard(
                 raise
         return Made(roles=made, columns=facts)
 
-    rows = each_scan(
-        images,
-        produce,
-        key=key,
-        manifest=manifest,
-        provenance={"stage": "engine", "code": code, "seed": seed, "number": number},
-        strict=strict,
-        log=log,
-    )
+    with leave_when_told():
+        rows = each_scan(
+            images,
+            produce,
+            key=key,
+            manifest=manifest,
+            provenance={"stage": "engine", "code": code, "seed": seed, "number": number},
+            strict=strict,
+            log=log,
+        )
     if any(row["status"] == "failed" for row in rows):
         Path(manifest).unlink(missing_ok=True)
         if failed:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ from senmei.io.tables import read_tsv
 from senmei.stages.engine import EngineOutput, engine_shard, render_shard
 from senmei.stages.ingest import ingest_shard
 from senmei.stages.plan import StudyPlan
+from tests.workflow.running import ROOT
 
 AFFINE = np.eye(4)
 
@@ -200,6 +206,42 @@ def test_what_decides_a_seed_and_what_does_not(toy: Toy, tmp_path: Path) -> None
     toy.runs.clear()
     engine(toy, folder, rows, 3)
     assert len(toy.runs) == 2, "another seed is another run"
+
+
+SLEEPER = """
+import subprocess, sys
+from pathlib import Path
+from tests.unit.test_engine_stage import Toy, engine, images, render
+
+class Sleeper(Toy):
+    def run_engine(self, image, phantom, cohort, **settings):
+        child = subprocess.Popen(["sleep", "300"], start_new_session=True)
+        Path(sys.argv[1], image["image"]).write_text(str(child.pid))
+        try:
+            child.wait()
+        finally:
+            child.kill()
+            child.wait()
+
+folder = Path(sys.argv[1], "s", "cohorts", "c")
+render(Sleeper(), folder, images())
+engine(Sleeper(), folder, images(), 1)
+"""
+
+
+def test_a_job_that_is_told_to_stop_ends_its_program_and_begins_no_other(tmp_path: Path) -> None:
+    job = subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], cwd=ROOT)
+    told = tmp_path / "sub-001_acq-a"
+    for _ in range(600):
+        if told.exists() and told.read_text():
+            break
+        time.sleep(0.1)
+    job.terminate()
+    assert job.wait(60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+    assert not (tmp_path / "sub-001_acq-b").exists()
+    assert not (tmp_path / "s/cohorts/c/seed-1/sub-001.tsv").exists()
 
 
 def test_a_phantom_that_cannot_be_made_is_told_once_and_blocks_its_image_alone(
