@@ -91,7 +91,7 @@ def test_an_installation_is_recognised(tmp_path, version):
         ({"SMC_DIR": ""}, "folder of cross sections is missing", "export SMC_DIR"),
         ({"SMC_DIR": "/nowhere/"}, "folder of cross sections is missing", "no such folder"),
         ({"SMC_DIR": "/usr/"}, "SMC_DIR is not SIMIND's folder", "collim.col"),
-        ({"SIMIND_VERSION": "7.0"}, "different releases", "the folder's own texts say 8.0"),
+        ({"SIMIND_VERSION": "7.0"}, "different releases", "the folder's own texts tell of 8"),
         ({"SIMIND_VERSION": "new"}, "SIMIND_VERSION is no release", "8.0"),
         ({"SIMIND_BIN": "/bin/true"}, "does not say of which release", "export SIMIND_VERSION"),
     ],
@@ -124,6 +124,12 @@ def test_releases_that_cannot_be_run(tmp_path, version, why):
 
 def test_a_folder_that_does_not_tell_its_release_is_taken(tmp_path):
     assert check(make_installation(tmp_path, "7.0", folder_version="")).release == 7
+
+
+def test_a_folder_with_a_history_of_releases_is_taken(tmp_path):
+    environment = make_installation(tmp_path, "8.0", folder_version="8.0")
+    (tmp_path / "smc_dir" / "change.txt").write_text("SIMIND version 7.0: new\nSIMIND version 6.2: new\n")
+    assert check(environment).release == 8
 
 
 def test_a_program_that_waits_for_an_answer_is_not_waited_for(tmp_path, monkeypatch):
@@ -161,6 +167,16 @@ def test_a_run_of_either_release(tmp_path, version):
     assert 0.05 * sensitivity < result.total.sum() / 4 < sensitivity
     assert result.facts["cps_per_mbq"] == pytest.approx(result.total.sum(dtype=float) / 4, rel=1e-3)
     assert ("/ca:1" in result.facts["options"]) == (version == "8.0")
+
+
+@pytest.mark.parametrize("version", ["6.2.1", "9.0"])
+def test_outputs_of_releases_that_are_not_run_are_read(tmp_path, version):
+    """What 6.2 and 9 write is understood: here they are run in spite of the check, which would refuse them."""
+    environment = make_installation(tmp_path / "install", version, folder_version="")
+    found = check({**environment, "SIMIND_VERSION": "8.0"})
+    result = run((environment, found), tmp_path / "work")
+    assert result.facts["release"] == version
+    assert result.total.sum() > 0
 
 
 def test_seeds_and_histories(behaved, tmp_path):

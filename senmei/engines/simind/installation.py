@@ -60,12 +60,12 @@ def check_simind(
     binary = _binary(env)
     folder = _folder(env)
     version = _release(binary, folder, env)
-    told = _folder_release(folder)
-    if told and told[0] != version[0]:
+    told = _folder_releases(folder)
+    if told and version[0] not in told:
         raise ConfigError(
             "SIMIND and its SMC_DIR are of different releases",
             where="SMC_DIR",
-            why=f"the program is release {_text(version)}, the folder's own texts say {_text(told)}",
+            why=f"the program is release {_text(version)}, the folder's own texts tell of {', '.join(map(str, told))}",
             fix="set SMC_DIR to the smc_dir folder that came with the program (or SIMIND_VERSION, if that is wrong)",
         )
     _refuse_release(version)
@@ -185,15 +185,14 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _folder_release(folder: Path) -> tuple[int, ...]:
-    """The release that a text in the folder tells of; () where none does."""
+def _folder_releases(folder: Path) -> list[int]:
+    """The releases that texts in the folder tell of: one, or several where a text has a history; [] where none does."""
+    found: set[int] = set()
     texts = sorted(p for p in folder.iterdir() if p.suffix.lower() in _TEXTS and p.is_file())
     for path in texts[:64]:
         with open(path, "rb") as stream:
-            match = _RELEASE.search(stream.read(1 << 14))
-        if match:
-            return parse_version(match[1].decode())
-    return ()
+            found |= {parse_version(m[1].decode())[0] for m in _RELEASE.finditer(stream.read(1 << 16))}
+    return sorted(found)
 
 
 def _refuse_release(version: tuple[int, ...]) -> None:

@@ -118,7 +118,9 @@ def _checked(activity: Volume, mu: Volume) -> float:
 
 def _write(path: Path, array: np.ndarray) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_bytes(np.ascontiguousarray(array).tobytes())  # tofile would not say that a disk is full
+        temporary.write_bytes(
+            np.ascontiguousarray(array).tobytes()
+        )  # tofile would not say that a disk is full
 
 
 def _cannot(where: str, why: str) -> DataError:
