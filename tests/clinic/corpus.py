@@ -107,7 +107,33 @@ def _sound(name: str, shot: Shot, edit: Edit | None = None, **options: Any) -> S
     return Sound(name, nm(edit, shot=shot, **options), shot=shot)
 
 
+def _stored(syntax: str) -> Callable[[Path], Path]:
+    """The plain acquisition in another transfer syntax, by pydicom."""
+
+    def build(folder: Path) -> Path:
+        import pydicom
+
+        path = nm()(folder)
+        data = pydicom.dcmread(path)
+        uid = getattr(pydicom.uid, syntax)
+        if uid.is_encapsulated:
+            data.compress(uid, generate_instance_uid=False)
+            pydicom.dcmwrite(path, data, enforce_file_format=True)
+            return path
+        if not uid.is_little_endian:
+            frames = np.frombuffer(data.PixelData, "<u2")
+            data.PixelData = frames.astype(">u2").tobytes()
+        data.file_meta.TransferSyntaxUID = uid
+        pydicom.dcmwrite(path, data, enforce_file_format=True, implicit_vr=None, little_endian=None)
+        return path
+
+    return build
+
+
 SOUND = [
+    Sound("implicit VR", _stored("ImplicitVRLittleEndian"), shot=plain_shot()),
+    Sound("big endian", _stored("ExplicitVRBigEndian"), shot=plain_shot()),
+    Sound("run-length packed", _stored("RLELossless"), shot=plain_shot()),
     _sound("one head, falling angle", plain_shot(), heads=1),
     _sound("one head, growing angle", plain_shot(clockwise=False), heads=1),
     _sound("one head, radii of the rotation", plain_shot(), heads=1, radii="rotation"),
@@ -239,6 +265,7 @@ BAD = [
     Case("no angular step", nm(_turn(AngularStep="0")), ("step",)),
     Case("more views than the rotation has", nm(_turn(NumberOfFramesInRotation=5)), ("view",)),
     Case("compressed, no decoder", _packed, ("compress",)),
+    Case("deflated", _stored("DeflatedExplicitVRLittleEndian"), (("deflated", "uncompressed"),)),
     Case("a gate is missing", nm(_without_gate, shot=plain_shot(gates=8)), (("gate", "time slot"), "missing")),
     Case(
         "views of a gate are missing",
