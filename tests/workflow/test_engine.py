@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from senmei.io.nifti import read_volume
+from senmei.io.nifti import read_volume, write_volume
 from senmei.io.tables import read_tsv
 from tests.simind.installation import calls, make_installation, misbehave
 from tests.workflow.running import planned, snakemake
@@ -160,3 +160,37 @@ def test_without_simind_nothing_starts_and_nothing_is_swapped(
     snakemake(
         tmp_path, "-n", str(RAW), config=config(engine="builtin")
     )  # who does not want it, does not need it
+
+
+def test_phantoms_of_a_folder_through_every_stage_one_of_them_no_good(tmp_path: Path) -> None:
+    """Listed like files, simulated by the builtin engine: the bad one is a row of the report, told once."""
+    from senmei.studies.spect_denoise import SPECTDenoise
+
+    folder = tmp_path / "phantoms"
+    settings = {**SMALL, "phases": 1, "oversample": 1, "defect_contrast": [0.5, 0.5], "source": "simulate"}
+    for number, name in enumerate(("anna", "berta")):
+        row = {"image": name, "subject": name, "defect": 1, "repeat": 1}
+        made = SPECTDenoise().render([row], settings, seed=number)[name]
+        mu = made["attenuation"]
+        write_volume(folder / f"{name}_activity.nii.gz", made["activity"])
+        write_volume(
+            folder / f"{name}_attenuation.nii.gz", mu.like(mu.data * (1 if name == "anna" else 1000))
+        )
+        write_volume(folder / f"{name}_segments.nii.gz", made["segments"])
+        (folder / f"{name}_heart.json").write_text(json.dumps(made["heart"]))
+    own = config(engine="builtin", phantom="file", path=str(folder), subjects=None, defects=None)
+    own["studies"]["spect_denoise"]["shards"] = 1
+    table = STUDY / "measures.tsv"
+    snakemake(tmp_path, "-c2", "--quiet=rules", str(table), config=own)
+    status = read_tsv(tmp_path / STUDY / "status.tsv")
+    assert [(row["stage"], row["scan"], row["status"]) for row in status] == [
+        ("phantom", "sub-berta", "failed")
+    ]
+    assert "soft tissue has 0.15 1/cm" in status[0]["error"]
+    facts = json.loads((tmp_path / STUDY / "cohorts/torsos/cohort.json").read_text())
+    assert (facts["case"], facts["synthetic"]) == ("phantom", True)
+    measured = {row["measure"]: row["value"] for row in read_tsv(tmp_path / table)}
+    assert {row["scan"] for row in read_tsv(tmp_path / table)} == {"sub-anna_acq-dose25"}
+    assert 0 < measured["nrmse"] < 0.5
+    assert 0 < measured["wall_thickness"] < 60, "its heart and segments came along"
+    assert planned(tmp_path, str(table)) == {}
