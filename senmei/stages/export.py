@@ -14,8 +14,8 @@ from senmei.core.seeds import short_hash
 from senmei.core.study import Study, is_file_column
 from senmei.io.atomic import sha256, write_bytes
 from senmei.io.tables import Row
+from senmei.stages.cards import read_card
 from senmei.stages.shards import COLUMNS, Made, Manifest, each_scan
-from senmei.stages.train import read_card
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _OURS = (".json", ".tsv")  # sidecar and manifest

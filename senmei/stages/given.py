@@ -12,7 +12,7 @@ from senmei.core.configuration import load_yaml, validate
 from senmei.core.errors import ConfigError, DataError, SenmeiError
 from senmei.io.atomic import atomic_path, sha256
 from senmei.io.tables import write_tsv
-from senmei.stages.train import make_method, read_card, read_weights, write_card
+from senmei.stages.cards import make_method, read_card, read_weights, write_card
 
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 _SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schemas" / "methods.schema.yaml"

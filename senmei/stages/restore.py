@@ -8,8 +8,8 @@ from typing import Any
 
 from senmei.core.seeds import short_hash
 from senmei.io.tables import Row
+from senmei.stages.cards import load_method, record
 from senmei.stages.shards import Made, Manifest, each_scan, example_of
-from senmei.stages.train import load_method, record
 
 
 def restore_shard(

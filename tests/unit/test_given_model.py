@@ -21,9 +21,10 @@ from senmei.core.volume import Volume
 from senmei.io.atomic import sha256
 from senmei.io.tables import read_tsv
 from senmei.report.methods_text import _card_sentences
+from senmei.stages.cards import load_method
 from senmei.stages.given import given_card
 from senmei.stages.shards import check_of
-from senmei.stages.train import load_method, train_method
+from senmei.stages.train import train_method
 
 ROOT = Path(__file__).resolve().parents[2]
 USE = "tests.contract.image:Rescale"

@@ -27,8 +27,8 @@ from senmei.io.deidentify import subject_label
 from senmei.io.dicom import list_dicom
 from senmei.io.names import safe_label, stem
 from senmei.io.tables import read_tsv
+from senmei.stages.cards import load_method
 from senmei.stages.shards import Made, check_of, each_scan
-from senmei.stages.train import load_method
 from senmei.training.loop import Player, Schedule, train
 from tests.corpus.make import brain, write_dataset, write_series
 
