@@ -12,9 +12,8 @@ from senmei.core.cohorts import with_entity
 from senmei.core.errors import ConfigError
 from senmei.core.seeds import unit_interval
 from senmei.core.study import Listed, Row, Study
-from senmei.core.volume import Volume
 from senmei.studies.spect_acquisitions import scattered
-from senmei.studies.spect_files import measured
+from senmei.studies.spect_files import grid_volume, map_of, measured
 from senmei.studies.spect_phantoms import builtin, phantom_kind
 from senmei.studies.spect_words import RECONSTRUCTED, SIMULATED
 
@@ -99,7 +98,7 @@ class SPECTDenoise(Study):
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
     ) -> Listed | None:
         """A clinic's folder of acquisitions and their attenuation maps; or a folder of phantoms."""
-        from senmei.studies.spect_files import list_acquisitions
+        from senmei.studies.spect_listing import list_acquisitions
         from senmei.studies.spect_phantoms import list_phantoms
 
         return list_acquisitions(cohort, folder, log) if measured(cohort) else list_phantoms(cohort)
@@ -251,7 +250,7 @@ class SPECTDenoise(Study):
 
         if group == "truth":  # of a patient nobody knows it
             return ({}, {}) if measured(cohort) else self._truth(scan, own, cohort, settings)
-        mean, grid = own("projections"), _grid(own)
+        mean, grid = own("projections"), grid_volume(own)
         parts = acquired(mean.data, scan, cohort, settings, seed)
         counts = parts.sum(axis=0, dtype=np.int32)
         columns: Row = {"counts": int(counts.sum(dtype=np.int64))}
@@ -297,7 +296,7 @@ class SPECTDenoise(Study):
         from senmei.physics.spect.imaging import Imaging
 
         if self._kept.get("image") != scan["image"]:
-            acquisition, mu = Acquisition.from_dict(own("acquisition")), _map(own)
+            acquisition, mu = Acquisition.from_dict(own("acquisition")), map_of(own)
             values = None if mu is None else mu.data
             imaging = Imaging(acquisition, values, settings["reconstruction"], self._projectors())
             self._kept |= {"image": scan["image"], "imaging": imaging, "reference": None}
@@ -355,7 +354,7 @@ class SPECTDenoise(Study):
             mean = mean.sum(axis=3) if mean.ndim == 4 else mean
             unit = self._unit({**scan, "dose": 1.0}, own, cohort)
             self._kept["reference"] = imaging.reconstruct(mean * np.float32(cohort["counts"]), unit)
-        reference = _grid(own).like(self._kept["reference"])
+        reference = grid_volume(own).like(self._kept["reference"])
         roles = {
             "reference": reference,
             **{name: value for name, value in known.items() if value is not None},
@@ -377,19 +376,3 @@ def _known(own: Callable[[str], Any], role: str) -> Any:
         return own(role)
     except KeyError:
         return None
-
-
-def _map(own: Callable[[str], Any]) -> Volume | None:
-    """The attenuation map of an image; None where it came without one."""
-    return _known(own, "attenuation")
-
-
-def _grid(own: Callable[[str], Any]) -> Volume:
-    """A volume on the grid of the reconstruction: the attenuation map, or float32 zeros where there is none."""
-    from senmei.physics.spect.geometry import Acquisition, grid_of
-
-    found = _map(own)
-    if found is not None:
-        return found
-    empty = grid_of(Acquisition.from_dict(own("acquisition")))
-    return empty.like(empty.data.astype(np.float32))

@@ -59,14 +59,17 @@ class Found:
         return text
 
     def of(self, other: Found) -> bool:
-        """Whether this map may belong to the acquisition `other`."""
+        """Whether this map may belong to the acquisition `other`: of the same patient, or in its folder or above it."""
         if not self.placed:
             return self.subject == other.subject
-        return self.folder == other.folder and (self.beside(other) or not self.stem)
+        above = self.folder != "." and other.folder.startswith(self.folder + os.sep)
+        return self.folder == other.folder or above
 
     def beside(self, other: Found) -> bool:
-        """Whether this file is named after `other`: rest.h00 and rest_attenuation.nii.gz."""
-        return self.folder == other.folder and bool(self.stem) and other.stem.startswith(self.stem)
+        """Whether this map is named after `other`: rest_attenuation.nii.gz after rest.h00 or rest_gated.h00."""
+        rest = other.stem.removeprefix(self.stem)
+        named = bool(self.stem) and other.stem.startswith(self.stem) and (not rest or not rest[0].isalnum())
+        return self.folder == other.folder and named
 
 
 @dataclass
@@ -178,8 +181,12 @@ def _interfile(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
             found.others[_NO_MAP] += 1
         if path.suffix.lower() not in _HEADERS:
             continue
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+        try:
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD_BYTES)
+        except OSError:
+            found.others["it cannot be opened"] += 1
+            continue
         if b"interfile" not in head[:4096].lower():
             found.others[f"no Interfile header ({path.suffix.lower()})"] += 1
             continue
@@ -205,7 +212,7 @@ def _interfile(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
                 load=load,
                 folder=folder,
                 stem=name if stem is None else stem,
-                placed=stem is not None,
+                placed=stem is not None and not who,
                 words=tokens((*path.relative_to(root).parts, who)),
             )
         )

@@ -1,28 +1,21 @@
-"""Acquisitions of patients, from a clinic's folder into the study: listed without identities, looked at, handed over.
-
-What is listed is read at once and kept in the cohort's own folder, under the subject's label: the names of a clinic's
-files may hold patients' names, and so may the tags in them.
-"""
+"""Listed acquisitions of patients as raw roles of the study: counts of the photopeak, geometry, camera, map."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from senmei.core.errors import ConfigError, DataError, SenmeiError, of_the_disk
-from senmei.core.study import Listed, Row
+from senmei.core.errors import ConfigError, DataError
+from senmei.core.study import Row
 from senmei.core.volume import Volume
-from senmei.io.names import stem
 
 if TYPE_CHECKING:
     from senmei.io.projections import Projections
     from senmei.physics.spect.geometry import Acquisition
-    from senmei.studies.spect_doors import Folder, Found
 
 MEASURED = ("dicom", "interfile")  # sources whose projections are counts, not expectations
 
@@ -60,159 +53,6 @@ def check_measured(cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> No
             why="its lower level is not below its upper one",
             fix="give [low, high] in keV, or auto",
         )
-
-
-# ---- listing ----
-
-
-def list_acquisitions(cohort: Mapping[str, Any], folder: Path, log: Callable[[str], None]) -> Listed:
-    """Participants, images and status rows of a folder of acquisitions; what is taken is kept below `folder`.
-
-    Subjects have the labels of `senmei.io.deidentify`, sessions and runs are numbered in the order of acquisition.
-    Images: `image`, `subject`, `session`, `run`, `repeat`, `gates`, `path`, `facts_path` and `attenuation_path`.
-    One file that cannot be used never stops the others. Raises DataError when the folder is not there.
-    """
-    from senmei.studies.spect_doors import find_acquisitions
-
-    found = find_acquisitions(cohort)
-    return keep(found, cohort, Path(folder) / "acquisitions", log)
-
-
-def keep(found: Folder, cohort: Mapping[str, Any], store: Path, log: Callable[[str], None]) -> Listed:
-    """Read what was found and keep it below `store`; rows as of `list_acquisitions`."""
-    items = found.images
-    status = [_row(subject, "failed", why) for subject, why in found.left]
-    images: list[Row] = []
-    written: set[Path] = set()
-    sessions = _sessions(items)
-    several = Counter((i.subject, i.session) for i in items if i.kind == "projections")
-    runs: Counter[tuple[str, str]] = Counter()
-    used: set[int] = set()
-    for item in items:
-        subject = item.subject
-        told = f"{item.title}: "
-        if item.kind not in ("projections", "map"):
-            status.append(_row(subject, "left", told + item.kind))
-        if item.kind != "projections":
-            continue
-        visit = subject, item.session
-        runs[visit] += 1
-        run = runs[visit] if several[visit] > 1 else None
-        name = stem(subject, sessions[visit], run)
-        try:
-            maps = [] if cohort["attenuation"] == "none" else _maps_of(item, items, name)
-            used |= {id(m) for m in maps}
-            files, gates = _take(item, maps, name, store)
-        except (OSError, ValueError, SenmeiError) as error:
-            if of_the_disk(error):
-                raise
-            status.append(_row(subject, "failed", told + item.clean(_why(error)), name))
-            continue
-        written |= set(files.values())
-        images.append(
-            {
-                "image": name,
-                "subject": subject,
-                "session": sessions[visit],
-                "run": run,
-                "repeat": 1 + sum(i["subject"] == subject for i in images),
-                "gates": gates,
-                **{column: str(path.resolve()) for column, path in files.items()},
-            }
-        )
-        log(f"{name}: taken ({item.title}){', with its attenuation map' if maps else ''}")
-    for item in items:
-        if item.kind == "map" and id(item) not in used:
-            why = "attenuation map, not used: the cohort wants none, or it goes with no acquisition that was taken"
-            status.append(_row("" if item.placed else item.subject, "left", f"{item.title}: {why}"))
-    status += [_row("", "left", f"{count} x {reason}") for reason, count in sorted(found.others.items())]
-    _tidy(store, written)
-    for image in images:
-        image.setdefault("attenuation_path", None)
-    present = dict.fromkeys(image["subject"] for image in images)
-    return [{"subject": subject} for subject in present], images, status
-
-
-def _row(subject: str, status: str, error: str, scan: str | None = None) -> Row:
-    return {"scan": scan, "subject": subject, "status": status, "error": error}
-
-
-def _why(error: BaseException) -> str:
-    """What went wrong without a place: that is a file's name. Of other errors only their kind: they may name it too."""
-    if isinstance(error, SenmeiError):
-        return f"{error.what}: {error.why}. Fix: {error.fix}"
-    return f"it cannot be read ({type(error).__name__})"
-
-
-def _sessions(items: Iterable[Found]) -> dict[tuple[str, str], str]:
-    """(patient, visit) -> '1', '2', ... in the order of a patient's visits that hold acquisitions."""
-    result: dict[tuple[str, str], str] = {}
-    count: Counter[str] = Counter()
-    for item in items:
-        visit = item.subject, item.session
-        if item.kind == "projections" and visit not in result:
-            count[item.subject] += 1
-            result[visit] = str(count[item.subject])
-    return result
-
-
-def _maps_of(item: Found, items: Sequence[Found], name: str) -> list[Found]:
-    """The one map of an acquisition: of its visit, else of its patient; of several the one that lies beside it.
-
-    Raises DataError where there is none, or where several could be meant.
-    """
-    own = [m for m in items if m.kind == "map" and m.of(item)]
-    same_visit = [m for m in own if m.session == item.session]
-    found = same_visit or own
-    if len(found) > 1:
-        found = [m for m in found if m.folder == item.folder] or found
-    if len(found) > 1:
-        found = [m for m in found if m.beside(item)] or found
-    if len(found) == 1:
-        return found
-    why = f"{len(found)} attenuation maps could be meant" if found else "no attenuation map came with it"
-    fix = (
-        "keep one map a visit, or lay each beside its acquisition in a folder of its own"
-        if found
-        else "bring its map; or set `attenuation: none`, and attenuation and scatter of the reconstruction to false"
-    )
-    raise DataError("Cannot tell its attenuation map", where=name, why=why, fix=fix)
-
-
-def _take(item: Found, maps: Sequence[Found], name: str, store: Path) -> tuple[dict[str, Path], int]:
-    """Read an acquisition and its map and keep them; columns with the files, and the number of gates."""
-    from senmei.io.projection_store import save_projections
-    from senmei.io.projections import Projections
-    from senmei.io.roles import save_role
-
-    projections = item.load()
-    if not isinstance(projections, Projections):
-        raise DataError(
-            "Not an acquisition", where=name, why="the file holds images, not projections", fix="leave it out"
-        )
-    projections.check(name)
-    counts, facts = save_projections(store / name, projections)
-    files = {"path": counts, "facts_path": facts}
-    for each in maps:
-        volume = each.load()
-        if not isinstance(volume, Volume):
-            raise DataError(
-                "Not an attenuation map", where=name, why="its file holds no volume", fix="leave it out"
-            )
-        plain = Volume(np.asarray(volume.data, np.float32), volume.affine)
-        files["attenuation_path"] = save_role(store / f"{name}_attenuation", plain)
-    return files, projections.gates
-
-
-def _tidy(store: Path, written: set[Path]) -> None:
-    """Remove what an earlier listing kept and this one did not: a patient who was withdrawn is to be gone."""
-    if store.is_dir():
-        for path in store.iterdir():
-            if path not in written:
-                path.unlink(missing_ok=True)
-
-
-# ---- reading ----
 
 
 def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any], Row]:
@@ -356,3 +196,22 @@ def upright(volume: Volume) -> Volume:
             affine[:, axis] *= -1
             data = np.flip(data, axis)
     return Volume(np.ascontiguousarray(data), affine)
+
+
+def map_of(own: Callable[[str], Any]) -> Volume | None:
+    """The attenuation map among an image's raw roles, own(role); None where it came without one."""
+    try:
+        return own("attenuation")
+    except KeyError:
+        return None
+
+
+def grid_volume(own: Callable[[str], Any]) -> Volume:
+    """A volume on the grid of the reconstruction: the attenuation map, or float32 zeros where there is none."""
+    from senmei.physics.spect.geometry import Acquisition, grid_of
+
+    found = map_of(own)
+    if found is not None:
+        return found
+    empty = grid_of(Acquisition.from_dict(own("acquisition")))
+    return empty.like(empty.data.astype(np.float32))

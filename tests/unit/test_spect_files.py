@@ -24,7 +24,8 @@ from senmei.studies import spect_doors
 from senmei.studies.spect_acquisitions import scattered
 from senmei.studies.spect_denoise import SPECTDenoise
 from senmei.studies.spect_doors import Folder, Found
-from senmei.studies.spect_files import list_acquisitions, read_acquisition, read_map, upright
+from senmei.studies.spect_files import read_acquisition, read_map, upright
+from senmei.studies.spect_listing import list_acquisitions
 from tests.clinic.patients import PATIENTS, PEOPLE, SPOILED, Patient, orbit, shot, torso, write_clinic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,6 +227,28 @@ def test_of_several_maps_the_one_that_lies_beside_is_taken(
         taken = read_map(Path(row["attenuation_path"]), acquisition, "x")
         assert np.array_equal(taken.data, wanted.data.astype(np.float32))
     assert [row["status"] for row in status] == ["left"], "the map of nobody"
+
+
+def test_a_map_is_never_another_patient_s(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mu = mu_of(PLAIN)
+
+    def taken(*maps: tuple[str, str]) -> dict[str, bool]:
+        """Acquisition -> whether a map was taken, of two patients in folder x and one below folder y."""
+        places = {"p1": ("a", "x"), "p10": ("b", "x"), "s1": ("c", "y/1"), "s2": ("c", "y/2")}
+        items = [
+            found("projections", plain, who, stem, title=stem, folder=folder, stem=stem)
+            for stem, (who, folder) in places.items()
+        ]
+        items += [found("map", mu, "?", "", folder=f, stem=stem, placed=True) for f, stem in maps]
+        _, told = listed(items, tmp_path, monkeypatch)
+        return {stem: any(f"({stem})" in line for line in told) for stem in places}
+
+    assert taken(("x", "p1"), ("y", "any")) == {"p1": True, "p10": False, "s1": True, "s2": True}
+    assert taken(("x", "p1"), ("x", "p10")) == {"p1": True, "p10": True, "s1": False, "s2": False}
+    assert taken(("x", ""), (".", "s1")) == {"p1": False, "p10": False, "s1": False, "s2": False}
+    assert taken(("x", "ct")) == {"p1": False, "p10": False, "s1": False, "s2": False}
 
 
 def test_who_was_withdrawn_is_gone_and_the_rest_stays_to_the_byte(
