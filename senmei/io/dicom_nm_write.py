@@ -101,12 +101,21 @@ def projections_to_dicom(
     return data
 
 
+def _step(projections: Projections) -> float | None:
+    """Degrees of θ from view to view, 360 for a single one; None if the views are not evenly spaced."""
+    angles = np.asarray(projections.angles_deg, float)
+    if len(angles) == 1:
+        return 360.0
+    step = float(angles[-1] - angles[0]) / (len(angles) - 1)
+    even = np.abs(angles - (angles[0] + step * np.arange(len(angles)))).max() <= _EVEN_DEG
+    return step if even and step else None
+
+
 def _rotation(projections: Projections, where: str) -> Dataset:
     from pydicom.dataset import Dataset
 
-    angles = np.asarray(projections.angles_deg, float)
-    step = (angles[-1] - angles[0]) / (len(angles) - 1) if len(angles) > 1 else 360.0
-    if np.abs(angles - (angles[0] + step * np.arange(len(angles)))).max() > _EVEN_DEG:
+    angles, step = projections.angles_deg, _step(projections)
+    if step is None:
         raise DataError(
             "Cannot write projections to DICOM",
             where=where,
@@ -116,9 +125,9 @@ def _rotation(projections: Projections, where: str) -> Dataset:
     falling = (step * projections.sense) > 0  # φ = 180 - s θ
     item = Dataset()
     item.StartAngle = decimal(round((180.0 - projections.sense * float(angles[0])) % 360.0, 9))
-    item.AngularStep = decimal(abs(float(step)))
+    item.AngularStep = decimal(abs(step))
     item.RotationDirection = "CW" if falling else "CC"
-    item.ScanArc = decimal(abs(float(step)) * len(angles))
+    item.ScanArc = decimal(abs(step) * len(angles))
     item.ActualFrameDuration = str(max(1, round(projections.duration_s * 1000)))
     item.RadialPosition = [decimal(float(radius)) for radius in projections.radius_mm]
     item.NumberOfFramesInRotation = len(angles)
@@ -181,7 +190,8 @@ def reconstruction_to_dicom(
         )
     ]
     data.NumberOfRotations = 1
-    data.RotationInformationSequence = [_rotation(like, subject)] if isinstance(like, Projections) else []
+    even = isinstance(like, Projections) and _step(like) is not None  # else the rotation is left untold
+    data.RotationInformationSequence = [_rotation(like, subject)] if even else []
     if gates > 1:
         _add_gating(data)
     return data

@@ -15,8 +15,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from senmei.core.errors import ConfigError, DataError, StorageError
+from senmei.core.errors import ConfigError, DataError, EngineError, StorageError
 from senmei.core.volume import Volume
+from senmei.engines.dcm2niix import find_dcm2niix
 from senmei.io.dicom_nm import Reconstruction, read_nm
 from senmei.io.dicom_nm_codes import AGENTS, NUCLIDES
 from senmei.io.dicom_nm_modules import decimal, plain_text
@@ -262,6 +263,31 @@ def test_an_object_comes_back_where_it_was(direction: str, arc: float, start: fl
         left[at[0] - 3 : at[0] + 4, at[1] - 3 : at[1] + 4, at[2]] = 0
 
 
+def _has_dcm2niix() -> bool:
+    try:
+        return bool(find_dcm2niix())
+    except EngineError:
+        return False
+
+
+@pytest.mark.skipif(not _has_dcm2niix(), reason="dcm2niix is not installed")
+@pytest.mark.parametrize("gates", [(), (3,)])
+def test_another_reader_finds_a_reconstruction_at_the_same_place(
+    gates: tuple[int, ...], tmp_path: Path
+) -> None:
+    """dcm2niix: the same grid of the world, the same voxels (it takes no notice of the scale)."""
+    import nibabel
+
+    made = volume(12, 11, 10, *gates)
+    save_dicom(tmp_path / "a.dcm", reconstruction_to_dicom(made, **LABELS))
+    call = [str(find_dcm2niix()), "-b", "n", "-f", "out", str(tmp_path)]
+    subprocess.run(call, check=True, capture_output=True)
+    found = nibabel.as_closest_canonical(nibabel.load(tmp_path / "out.nii"))
+    np.testing.assert_allclose(found.affine, made.affine, atol=1e-4)
+    slope = float(made.data.max()) / 65535
+    np.testing.assert_allclose(np.asarray(found.dataobj) * slope, made.data, atol=slope)
+
+
 def test_frames_show_what_one_sees_from_the_detector() -> None:
     """Written pixels by the words of the standard: no code of ours decides where the patient's right is."""
     counts = np.zeros((1, 1, 12, 10, 4), np.int32)
@@ -354,6 +380,7 @@ def test_an_uneven_orbit_and_volumes_that_are_none_are_refused() -> None:
     made = dataclasses.replace(projections(), angles_deg=(0, 22, 45, 68, 90, 112, 135, 158))
     with pytest.raises(DataError, match="Cannot write projections"):
         projections_to_dicom(made, **LABELS)
+    assert len(reconstruction_to_dicom(volume(4, 4, 3), **LABELS, like=made).RotationInformationSequence) == 0
     with pytest.raises(DataError, match="Cannot write a reconstruction"):
         reconstruction_to_dicom(volume(4, 4), **LABELS)
     sheared = volume(4, 4, 3).affine.copy()
