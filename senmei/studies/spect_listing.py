@@ -173,5 +173,5 @@ def _tidy(store: Path, written: set[Path]) -> None:
     """Remove what an earlier listing kept and this one did not: a patient who was withdrawn is to be gone."""
     if store.is_dir():
         for path in store.iterdir():
-            if path not in written:
+            if path not in written and not path.is_dir():
                 path.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from senmei.core.volume import Volume
 from senmei.io.deidentify import subject_label
 from senmei.io.projection_store import load_projections, save_projections
 from senmei.io.projections import EnergyWindow, Projections
+from senmei.io.table_schemas import check_table
 from senmei.physics.spect.energy_windows import camera_of, choose_window
 from senmei.physics.spect.geometry import Acquisition, grid_of
 from senmei.stages.plan import Plan
@@ -26,6 +27,8 @@ from senmei.studies.spect_denoise import SPECTDenoise
 from senmei.studies.spect_doors import Folder, Found
 from senmei.studies.spect_files import read_acquisition, read_map, upright
 from senmei.studies.spect_listing import list_acquisitions
+from tests.clinic.corpus import BAD, BAD_INTERFILE, BAD_MAPS, PERSON
+from tests.clinic.nm_writer import betrayed
 from tests.clinic.patients import PATIENTS, PEOPLE, SPOILED, Patient, orbit, shot, torso, write_clinic
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -707,3 +710,30 @@ def test_a_clinic_s_dicom_is_listed_and_read(tmp_path: Path) -> None:
     assert nobody is not None
     assert nobody[1] == []
     assert "not selected by series:" in nobody[2][1]["error"]
+
+
+def test_whatever_lies_in_a_clinic_s_folder_is_a_row_and_never_a_crash(tmp_path: Path) -> None:
+    """All bad and odd files of the corpus at once, by DICOM and by Interfile: listed or told, nobody named."""
+    folder = tmp_path / "in"
+    cases = [*BAD, *BAD_MAPS, *BAD_INTERFILE]
+    for number, case in enumerate(cases):
+        place = folder / f"{PERSON.family} {number}"
+        place.mkdir(parents=True)
+        case.build(place)
+    told: list[str] = []
+    for source in ("dicom", "interfile"):
+        plainly = {"reconstruction": {"attenuation": False, "scatter": False}}
+        cohort, _ = parts(plainly, source=source, path=str(folder), attenuation="none")
+        listing = SPECTDenoise().list_files(cohort, tmp_path / source, seed=1, log=told.append)
+        assert listing is not None
+        _, images, status = listing
+        assert len(status) >= len(BAD_INTERFILE if source == "interfile" else BAD) / 2
+        assert all(row["error"] for row in status)
+        check_table("status", status, "status")
+        for row in images:  # what can be listed is refused when it is looked at, or is sound
+            try:
+                SPECTDenoise().read(row, cohort)
+            except SenmeiError as error:
+                told.append(str(error))
+        told += [json.dumps([images, status]), *map(str, (tmp_path / source).rglob("*"))]
+    assert betrayed(" ".join(told), PERSON) == []
