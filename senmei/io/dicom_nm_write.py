@@ -190,8 +190,9 @@ def reconstruction_to_dicom(
         )
     ]
     data.NumberOfRotations = 1
-    even = isinstance(like, Projections) and _step(like) is not None  # else the rotation is left untold
-    data.RotationInformationSequence = [_rotation(like, subject)] if even else []
+    data.RotationInformationSequence = []
+    if isinstance(like, Projections) and _step(like) is not None:  # an uneven orbit is left untold
+        data.RotationInformationSequence = [_rotation(like, subject)]
     if gates > 1:
         _add_gating(data)
     return data
