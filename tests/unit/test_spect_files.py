@@ -495,6 +495,13 @@ def test_without_a_map_the_reconstruction_says_what_to_leave_out(
     assert 0.02 < roles["mask"].data.mean() < 0.2
     made, _ = prepared(row, "projections", 1.0, settings, cohort)
     assert not made["attenuation"].data.any()
+    from senmei.core.example import Example
+    from senmei.methods.butterworth_projections import ButterworthProjections
+
+    same = ButterworthProjections(cutoff_per_cm=50.0).apply(Example({"scan": "x"}, {**made, **roles}))
+    assert np.abs(same.data - roles["input"].data).max() < 1e-3 * roles["input"].data.max(), (
+        "by projections as well"
+    )
     with pytest.raises(SenmeiError, match="no attenuation map"):
         prepared(row, "input", 1.0, parts()[1], cohort)
 
