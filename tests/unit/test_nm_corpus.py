@@ -123,7 +123,8 @@ def test_bad_files_say_what_is_wrong_and_name_nobody(
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         path = case.build(tmp_path)
-        caplog.clear(), recwarn.clear()
+        caplog.clear()
+        recwarn.clear()
         with pytest.raises(DataError) as caught:
             read_nm(path)
     check_message(caught.value, case)

@@ -29,7 +29,7 @@ LABELS = {p.person.number: subject_label(p.person.number, KEY.encode()) for p in
 def config(folder: Path, **study: Any) -> dict[str, Any]:
     """The overlay of a clinic: train on what there is, restore every patient, write series back."""
     export = {"format": "dicom", "methods": list(METHODS)}
-    cohorts = {
+    cohorts: dict[str, Any] = {
         "torsos": None,
         "observer": None,
         "learning": {"use": "train", "source": "dicom", "path": str(folder), "doses": [1]},
