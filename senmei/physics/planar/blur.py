@@ -9,7 +9,7 @@ at the image's borders too. What spreads beyond the image is lost, as it misses 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +52,24 @@ class BlurAndBin:
         self.to_pixel_mm = self.pixel_mm if to_pixel_mm is None else _positive("to_pixel_mm", to_pixel_mm)
         self.components = tuple((_share(w), _width(f)) for w, f in components)
         self._kept: dict[tuple[str, str], list] = {}
+
+    @classmethod
+    def of_camera(cls, shape: tuple[int, int], camera: Mapping[str, Any]) -> BlurAndBin:
+        """What a camera makes of a reference image of this shape (x, y), by its description (`PlanarCamera.role`).
+
+        camera : factor, pixel_mm (of the coarse grid), fwhm_mm, and where there are such, scatter_fraction and
+        scatter_fwhm_mm, penetration_fraction and penetration_fwhm_mm. Raises DataError where the factor does not
+        divide the shape.
+        """
+        factor, p = int(camera["factor"]), float(camera.get("penetration_fraction", 0.0))
+        s = float(camera.get("scatter_fraction", 0.0))
+        parts = [
+            ((1.0 - p) * (1.0 - s), float(camera["fwhm_mm"])),
+            ((1.0 - p) * s, float(camera.get("scatter_fwhm_mm", 0.0))),
+            (p, float(camera.get("penetration_fwhm_mm", 0.0))),
+        ]
+        pixel = float(camera["pixel_mm"])
+        return cls(shape, pixel / factor, parts, _divided(shape, factor), pixel)
 
     def forward(self, image: Array) -> Array:
         """Counts (..., x, y) on the coarse grid of a fine image. Raises DataError for one of another shape."""
@@ -138,6 +156,12 @@ def blur_and_bin_adjoint(
 def _blur(
     shape: tuple[int, int], fwhm: float, pixel: float, factor: int, fraction: float, scatter: float
 ) -> BlurAndBin:
+    fraction = _share(fraction)
+    to = _divided(shape, factor)
+    return BlurAndBin(shape, pixel, [(1.0 - fraction, fwhm), (fraction, scatter)], to, pixel * factor)
+
+
+def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:
     if factor != int(factor) or factor < 1:
         raise _impossible("factor", factor, "a whole number, 1 or more")
     if any(n % int(factor) for n in shape):
@@ -147,12 +171,10 @@ def _blur(
             why=f"{factor} x {factor} pixels are to be summed, and {factor} does not divide its sides",
             fix="crop or pad the image, or choose another factor",
         )
-    fraction = _share(fraction)
-    to = (shape[0] // int(factor), shape[1] // int(factor))
-    return BlurAndBin(shape, pixel, [(1.0 - fraction, fwhm), (fraction, scatter)], to, pixel * factor)
+    return shape[0] // int(factor), shape[1] // int(factor)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _matrix(n: int, pixel: float, to: int, to_pixel: float, fwhm: float) -> NDArray[np.float64]:
     """(to, n): blur along an axis of n pixels by a Gaussian, then sums over `to` pixels of another size."""
     matrix = overlaps(n, pixel, to, to_pixel)
