@@ -6,7 +6,9 @@ stream that is known to mean failure, and left every file that it should, whole 
 
 from __future__ import annotations
 
+import ctypes
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +28,8 @@ _FATAL = re.compile(
 _FULL = re.compile(r"no space left|disk quota exceeded", re.IGNORECASE)
 _COMMENT = re.compile(r"other\s+information", re.IGNORECASE)
 _RULE = re.compile(r"^\s*[-=]{8,}\s*$")
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _TOLD = 3  # messages that an error repeats
 _LINE = 4096
 
@@ -33,8 +37,9 @@ _LINE = 4096
 def run_process(words: Sequence[str], folder: Path, environment: Mapping[str, str], minutes: float) -> float:
     """Run a command in a folder, its streams going to stdout.log and stderr.log there; returns the seconds it took.
 
-    After `minutes`, and when this process is interrupted, the command is killed with all its children. Raises
-    EngineError if it cannot be started, takes too long, or ends with a status other than 0.
+    After `minutes`, and when this process is interrupted, the command is killed with all its children; on Linux it does
+    not outlive this process even if that is killed. Raises EngineError if it cannot be started, takes too long, or ends
+    with a status other than 0.
     """
     begun = time.monotonic()
     try:
@@ -48,6 +53,7 @@ def run_process(words: Sequence[str], folder: Path, environment: Mapping[str, st
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
     except OSError as error:
         why = error.strerror or type(error).__name__
@@ -70,6 +76,12 @@ def run_process(words: Sequence[str], folder: Path, environment: Mapping[str, st
         cause = f"signal {-status}" if status < 0 else f"exit status {status}"
         raise _failed("SIMIND failed", folder, f"{cause}: {said}", "see its log")
     return time.monotonic() - begun
+
+
+def _die_with_parent() -> None:
+    """For the command before it starts: the kernel kills it when this process is gone, for whatever reason."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def messages(lines: Iterable[str]) -> list[str]:
