@@ -344,7 +344,9 @@ def test_other_byte_orders_and_packings_without_loss_read_to_the_same_counts(tmp
     big.PixelData = np.frombuffer(big.PixelData, "<u2").astype(">u2").tobytes()
     big.file_meta = pydicom.dcmread(path).file_meta
     big.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-    pydicom.dcmwrite(tmp_path / "big.dcm", big, implicit_vr=False, little_endian=False)
+    pydicom.dcmwrite(
+        tmp_path / "big.dcm", big, implicit_vr=False, little_endian=False, enforce_file_format=True
+    )
     np.testing.assert_array_equal(acquired(tmp_path / "big.dcm").counts, shot.counts)
 
 
