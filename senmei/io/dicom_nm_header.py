@@ -6,9 +6,11 @@ raises never comes out: its texts may hold values of the header, and those may b
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,6 @@ import numpy as np
 
 from senmei.core.errors import DataError, SenmeiError
 from senmei.io.deidentify import IDENTIFYING
-from senmei.io.dicom import _unheard as unheard
 from senmei.io.nifti import MAX_VOXELS
 
 if TYPE_CHECKING:
@@ -87,10 +88,26 @@ def _refusal(where: str, why: str, fix: str) -> DataError:
 
 
 @contextmanager
+def _unheard() -> Iterator[None]:
+    """What the parser and the decoders have to say, in warnings and logs, may quote the file: nobody is to hear it."""
+    talkers = [logging.getLogger(name) for name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg")]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:  # those below them have no level of their own
+        talker.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)
+
+
+@contextmanager
 def guarded(where: str) -> Iterator[None]:
     """Whatever a damaged file makes the parser raise becomes a DataError that holds nothing of the file."""
     try:
-        with unheard():
+        with _unheard():
             yield
     except SenmeiError:
         raise

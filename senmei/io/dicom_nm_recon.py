@@ -46,8 +46,7 @@ def read_reconstruction(header: Header, facts: Facts) -> Reconstruction:
     gates, slices, index = _slices(header)
     grid = _grid(header)
     slope, intercept, unit = _scale(header)
-    frames = read_pixels(header)[index].astype(np.float32)
-    values = frames.astype(np.float64) * slope + intercept
+    values = read_pixels(header)[index] * float(slope) + float(intercept)
     if not np.isfinite(values).all():
         refuse(header.where, "its scale makes values that are not finite")
     return Reconstruction(

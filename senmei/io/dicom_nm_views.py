@@ -68,10 +68,12 @@ def plan_views(header: Header, radius_mm: float | None = None) -> Views:
     _check_complete(header, slots, rotations)
     views_each = 1 + max(k for _, _, k in slots)
     phi, radius, falling = [], [], []
+    begun: dict[int, int] = {}  # detector -> its first rotation: some cameras keep one for each head
     for detector, rotation, k in slots:
+        begun.setdefault(detector, rotation)
         head = detectors[detector - 1] if detectors else None
         turn = rotations[rotation - 1]
-        start = _start(header, head, rotations, rotation, heads)
+        start = _start(header, head, rotations, (begun[detector], rotation), heads)
         down = _falling(header, turn)
         phi.append((start - k * _step(header, turn, views_each) * (1 if down else -1)) % 360.0)
         radius.append(_radius(header, head, rotations, detector, rotation, k, views_each, radius_mm))
@@ -158,12 +160,14 @@ def _check_complete(header: Header, slots: list[tuple[int, int, int]], rotations
 
 
 def _start(
-    header: Header, head: Dataset | None, rotations: list[Dataset], rotation: int, heads: int
+    header: Header, head: Dataset | None, rotations: list[Dataset], turns: tuple[int, int], heads: int
 ) -> float:
+    """φ of a head's first view in a rotation. turns : the first rotation of the head, and this one."""
     own = number(head, "StartAngle", header.where) if head is not None else None
-    of_turn = number(rotations[rotation - 1], "StartAngle", header.where)
-    if own is not None:  # of the acquisition: later rotations start where they say, relative to the first
-        first = number(rotations[0], "StartAngle", header.where)
+    first, of_turn = (number(rotations[turn - 1], "StartAngle", header.where) for turn in turns)
+    if (
+        own is not None
+    ):  # of the acquisition: later rotations start where they say, relative to the head's first
         return own + ((of_turn - first) if of_turn is not None and first is not None else 0.0)
     if of_turn is None:
         refuse(header.where, "it does not say at which angle the rotation starts")

@@ -145,6 +145,35 @@ def test_two_rotations_of_half_an_orbit_each(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.radius_mm, shot.radius_mm)
 
 
+def test_a_rotation_for_each_head(tmp_path: Path) -> None:
+    """A camera that describes a turn for each head, both where they start and where they stood."""
+    shot = plain_shot()
+
+    def each_its_own(data: Any) -> None:
+        import copy
+
+        turn = data.RotationInformationSequence[0]
+        turns = [copy.deepcopy(turn), copy.deepcopy(turn)]
+        for item, head in zip(turns, data.DetectorInformationSequence, strict=True):
+            item.StartAngle, item.RadialPosition = head.StartAngle, head.RadialPosition
+            del head.RadialPosition
+        data.RotationInformationSequence, data.NumberOfRotations = turns, 2
+        data.RotationVector = list(data.DetectorVector)
+
+    for swap in (False, True):
+        read = acquired(written(tmp_path, each_its_own, shot, swap_heads=swap))
+        np.testing.assert_array_equal(read.counts, shot.counts)
+        np.testing.assert_allclose(directions(read), shot.toward, atol=1e-6)
+        np.testing.assert_allclose(read.radius_mm, shot.radius_mm)
+
+    def without_heads(data: Any) -> None:
+        each_its_own(data)
+        for head in data.DetectorInformationSequence:
+            del head.StartAngle
+
+    np.testing.assert_array_equal(acquired(written(tmp_path, without_heads, shot)).counts, shot.counts)
+
+
 def test_views_numbered_on_from_head_to_head(tmp_path: Path) -> None:
     shot = plain_shot()
     read = acquired(written(tmp_path, lambda d: setattr(d, "AngularViewVector", [*range(1, 17)]), shot))
@@ -334,8 +363,8 @@ def test_other_byte_orders_and_packings_without_loss_read_to_the_same_counts(tmp
     path = written(tmp_path, None, shot)
     data = pydicom.dcmread(path)
     data.compress(pydicom.uid.RLELossless)
-    data.save_as(tmp_path / "rle.dcm")
-    np.testing.assert_array_equal(acquired(tmp_path / "rle.dcm").counts, shot.counts)
+    data.save_as(tmp_path / "packed.dcm")
+    np.testing.assert_array_equal(acquired(tmp_path / "packed.dcm").counts, shot.counts)
     data = pydicom.dcmread(path)
     data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
     pydicom.dcmwrite(tmp_path / "implicit.dcm", data, implicit_vr=True, little_endian=True)
@@ -348,6 +377,25 @@ def test_other_byte_orders_and_packings_without_loss_read_to_the_same_counts(tmp
         tmp_path / "big.dcm", big, implicit_vr=False, little_endian=False, enforce_file_format=True
     )
     np.testing.assert_array_equal(acquired(tmp_path / "big.dcm").counts, shot.counts)
+
+
+def test_decoders_are_not_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They log what they cannot unpack, with its traceback."""
+    import logging
+
+    import pydicom
+
+    data = pydicom.dcmread(written(tmp_path))
+    data.compress(pydicom.uid.RLELossless)
+    data.Rows, data.Columns = 11, 11
+    data.save_as(tmp_path / "other.dcm")
+    with caplog.at_level(logging.DEBUG), pytest.raises(RuntimeError):
+        _ = data.pixel_array
+    assert "segment" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG):
+        refused(tmp_path / "other.dcm", "damaged")
+    assert caplog.text == ""
 
 
 def test_deflated_files_are_not_inflated(tmp_path: Path) -> None:
