@@ -22,9 +22,7 @@ from senmei.core.volume import Volume
 from senmei.engines.simind.orientation import Rotation
 
 _BINS, _VIEWS = 24, 12
-_CLEARLY = (
-    0.03  # by which another reading's correlation must be better; the right one wins by 0.1 for a torso
-)
+_CLEARLY = 0.03  # by which another reading's correlation is better; a torso's right reading wins by 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +43,11 @@ def coarse(activity: Volume, mu: Volume) -> Coarse:
 
 def check_orientation(
     total: np.ndarray, patient: Coarse, acquisition: Mapping[str, Any], turn: Rotation, *, where: str
-) -> None:
-    """Raise EngineError where these projections (u, v, view) fit another reading of SIMIND's conventions far better."""
+) -> float:
+    """How well projections (u, v, view) fit the patient: their correlation with the coarse model's.
+
+    Raises EngineError where they fit another reading of SIMIND's conventions clearly better.
+    """
     angles = np.asarray(acquisition["angles_deg"], np.float64)
     sense = 1 if acquisition["direction"] == "ccw" else -1
     chosen = np.unique(np.linspace(0, len(angles) - 1, min(_VIEWS, len(angles))).round().astype(int))
@@ -74,9 +75,10 @@ def check_orientation(
             "SIMIND's projections do not lie as Senmei reads them",
             where=where,
             why=f"they fit the patient better if {best} (correlation {fits[best]:.2f}; as read {assumed:.2f})",
-            fix="do not use these counts; if it is the start angle alone, set simind.start_sign: 1; else report which "
-            "release of SIMIND this is, and use engine: builtin",
+            fix="do not use these counts; if it is the start angle alone, change simind.start_sign (1, -1); else tell "
+            "Senmei's developers which release of SIMIND this is, and use engine: builtin",
         )
+    return assumed
 
 
 def _blocks(data: np.ndarray, factor: int) -> np.ndarray:

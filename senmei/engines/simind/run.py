@@ -78,13 +78,14 @@ def read_run(
         release = release or header.version
     if not float(windows[0].total.sum()) > 0:
         raise _other(where, "the photopeak window holds no counts: the isotope or its window may be wrong")
-    check_orientation(windows[0].total, inputs.patient, inputs.acquisition, inputs.turn, where=where)
+    fit = check_orientation(windows[0].total, inputs.patient, inputs.acquisition, inputs.turn, where=where)
     told = {
         "simulation": inputs.key,
         "release": ".".join(map(str, release)),
         "photons_per_view": protocol.photons_per_view,
         "cps_per_mbq": protocol.cps_per_mbq.get(1),
         "random_numbers": protocol.random,
+        "fit": round(fit, 3),
         **(facts or {}),
     }
     return SimindRun(tuple(windows), float(histories), (seed,), told)

@@ -191,4 +191,6 @@ def collimator_code(name: str) -> str:
 
 
 def _wrong(key: str, value: Any, why: str) -> ConfigError:
-    return ConfigError(f"impossible value {value!r}", where=f"simind: {key}", why=why, fix="see Settings")
+    return ConfigError(
+        f"impossible value {value!r}", where=f"simind: {key}", why=why, fix="see docs/how-to/simind.md"
+    )
