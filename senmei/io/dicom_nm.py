@@ -111,7 +111,8 @@ class NMSeries:
     subject : pseudonym. study : pseudonym of the study, the same for all images of one visit. kind : as in the image
     type ("TOMO", "RECON TOMO", ...). title : the series description without identifying words. transmission : an
     attenuation map. windows : lower and upper levels in keV. gates : 1 where not gated. number : of the series.
-    path : of the file; it may hold a patient's name, so it is not shown.
+    path : of the file; it may hold a patient's name, so it is not shown. frame : pseudonym of the frame of reference,
+    the same for images that lie in one space; "" where the file names none.
     """
 
     subject: str
@@ -127,6 +128,7 @@ class NMSeries:
     nuclide: str
     number: int
     path: Path = field(repr=False)
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,12 +196,14 @@ def _describe(header: Header, key: bytes) -> tuple[str, str, tuple[str, str, int
     identity = text(data, "PatientID") or text(data, "PatientName") or study
     subject = subject_label(identity, key)
     words = tokens(" ".join(map(str, several(data, name))) for name in IDENTIFYING)
+    frame = text(data, "FrameOfReferenceUID")
     title = text(data, "SeriesDescription") or text(data, "ProtocolName")
     number = int(float(text(data, "SeriesNumber") or 0))
     slots = header.vectors.get("TimeSlot", np.ones(1, int))
     made = {
         "subject": subject,
         "study": subject_label(study, key).removeprefix("sub-"),
+        "frame": subject_label(frame, key).removeprefix("sub-") if frame else "",
         "kind": header.kind,
         "title": clean_text(title, words),
         "transmission": header.transmission,

@@ -36,8 +36,8 @@ class Found:
     """One image. subject : the patient's label, session : of the visit, for comparison only.
 
     kind : 'projections', 'map', or why it is left. title : safe to show. words : that may stand in no message.
-    folder and stem : where it lies, to match maps by. placed : whether it goes by its place, as it names no patient.
-    load() reads it. Raises DataError.
+    folder and stem : where it lies, to match maps by, as is frame : the space that its file says it lies in.
+    placed : whether it goes by its place, as it names no patient. load() reads it. Raises DataError.
     """
 
     subject: str
@@ -49,6 +49,7 @@ class Found:
     stem: str = ""
     placed: bool = False
     words: frozenset[str] = frozenset()
+    frame: str = ""
 
     def clean(self, text: str) -> str:
         """A message without words that may identify the patient."""
@@ -268,6 +269,7 @@ def _dicom(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
                 folder=folder,
                 stem=name,
                 words=tokens(series.path.relative_to(root).parts),
+                frame=series.frame,
             )
         )
     return found

@@ -114,7 +114,8 @@ def _sessions(items: Iterable[Found]) -> dict[tuple[str, str], str]:
 
 
 def _maps_of(item: Found, items: Sequence[Found], name: str) -> list[Found]:
-    """The one map of an acquisition: of its visit, else of its patient; of several the one that lies beside it.
+    """The one map of an acquisition: of its visit, else of its patient; of several the one in its
+    frame of reference, in its folder, beside it.
 
     A map that names no patient is taken by its own name, or when all acquisitions where it lies are of one patient.
     Raises DataError where there is none, or where several could be meant.
@@ -129,6 +130,8 @@ def _maps_of(item: Found, items: Sequence[Found], name: str) -> list[Found]:
                 own.append(each)
     same_visit = [m for m in own if m.session == item.session]
     found = same_visit or own
+    if len(found) > 1 and item.frame:  # rest and stress of one day: each lay in its own place
+        found = [m for m in found if m.frame == item.frame] or found
     if len(found) > 1:
         found = [m for m in found if m.folder == item.folder] or found
     if len(found) > 1:

@@ -372,6 +372,27 @@ def mixed(folder: Path) -> Path:
     return folder
 
 
+def rest_and_stress(folder: Path, *, frames: bool = True) -> Path:
+    """Both scans of a day and their maps, thrown together in one folder of one study.
+
+    The maps differ by a factor: 1 for stress, 1.1 for rest. frames : whether frames of reference tell them apart.
+    """
+    for n, what in enumerate(("stress", "rest")):
+        scan = tomo(plain_shot(seed=n), PERSON, number=1 + 2 * n)
+        umap = recon(body() * (1 + 0.1 * n), PIXEL_MM, PERSON, number=2 + 2 * n)
+        for data, kind in ((scan, "MPI"), (umap, "AC map")):
+            data.SeriesDescription = f"{kind} {what} Quixotic"
+            data.SeriesTime = data.AcquisitionTime = f"1{n}0000"
+            data.FrameOfReferenceUID = f"{PERSON.root}.3.{n if frames else 0}"
+            save(data, folder / f"Quixotic {number_of(data):02d}.dcm")
+    return folder
+
+
+def number_of(data: Any) -> int:
+    """A number for a file's name that tells nothing: maps come before their acquisitions."""
+    return 7 * int(data.SeriesNumber) % 10
+
+
 # --- Interfile ---
 
 

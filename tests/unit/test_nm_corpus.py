@@ -15,7 +15,10 @@ from senmei.core.errors import DataError
 from senmei.io.deidentify import subject_label
 from senmei.io.dicom_nm import attenuation_map, list_nm, read_nm
 from senmei.io.interfile import read_interfile
+from senmei.io.projection_store import load_projections
 from senmei.io.projections import Projections
+from senmei.io.roles import load_role
+from senmei.studies.spect_listing import list_acquisitions
 from tests.clinic.corpus import (
     BAD,
     BAD_INTERFILE,
@@ -33,6 +36,7 @@ from tests.clinic.corpus import (
     mixed,
     nm,
     plain_shot,
+    rest_and_stress,
     twice,
 )
 from tests.clinic.nm_writer import betrayed
@@ -148,6 +152,34 @@ def test_a_mixed_folder_gives_what_is_sound_and_counts_the_rest(tmp_path: Path) 
     assert sum(listing.others.values()) == 3
     told = repr(listing) + " ".join(i.title for i in listing.images)
     assert betrayed(told, PERSON, OTHER) == []
+
+
+@pytest.mark.parametrize("frames", [True, False])
+def test_maps_of_rest_and_stress_are_told_apart_by_their_frames_of_reference(
+    frames: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENMEI_DEID_KEY", "key")
+    told: list[str] = []
+    _, images, status = list_acquisitions(
+        {
+            "use": "test", "source": "dicom", "path": str(rest_and_stress(tmp_path / "in", frames=frames)),
+            "attenuation": "maps", "window": "auto", "nuclide": None, "collimator": None, "radius_mm": None,
+            "patients": "header",
+        },
+        tmp_path / "out",
+        told.append,
+    )  # fmt: skip
+    check_silence(repr(images).replace(str(tmp_path), ""), repr(status), *told)
+    if not frames:
+        assert images == []
+        assert sum("2 attenuation maps could be meant" in row["error"] for row in status) == 2
+        return
+    assert len(images) == 2
+    for n, image in enumerate(images):
+        mean = load_role(image["attenuation_path"]).data.mean()
+        assert mean == pytest.approx((1 + 0.1 * n) * body().mean(), rel=1e-3)
+        counts = load_projections(image["path"], image["facts_path"], "corpus").counts
+        np.testing.assert_array_equal(counts, plain_shot(seed=n).counts)
 
 
 @pytest.mark.parametrize("part", range(4))
