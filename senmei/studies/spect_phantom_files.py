@@ -67,13 +67,11 @@ def read_phantom(row: Row, cohort: Mapping[str, Any]) -> dict[str, Any]:
 
     `labels`, `segments` (whole numbers) and `heart` where there are files. Raises DataError naming the subject.
     """
-    from senmei.io.nifti import read_volume
-
     where = row["image"]
-    activity = read_volume(row["path"], ndim=(3, 4), labels=False)
-    attenuation = read_volume(row["attenuation_path"], ndim=3, labels=False)
+    activity = _read(row["path"], f"{where}: activity", ndim=(3, 4), labels=False)
+    attenuation = _read(row["attenuation_path"], f"{where}: attenuation", ndim=(3, 4), labels=False)
     extra = {
-        kind: read_volume(row[f"{kind}_path"], ndim=3, labels=True, allow_constant=True)
+        kind: _read(row[f"{kind}_path"], f"{where}: {kind}", ndim=3, labels=True, allow_constant=True)
         for kind in OPTIONAL
         if row.get(f"{kind}_path")
     }
@@ -81,6 +79,16 @@ def read_phantom(row: Row, cohort: Mapping[str, Any]) -> dict[str, Any]:
     if row.get("heart_path"):
         roles["heart"] = read_heart(Path(row["heart_path"]), where)
     return roles
+
+
+def _read(path: str, where: str, **how: Any) -> Volume:
+    """A NIfTI file, told of by its subject and not by its name."""
+    from senmei.io.nifti import read_volume
+
+    try:
+        return read_volume(path, **how)
+    except DataError as error:
+        raise DataError(error.what, where=where, why=error.why, fix=error.fix) from None
 
 
 def on_field(

@@ -254,6 +254,18 @@ def test_a_phantom_without_its_map_is_told_and_left(tmp_path: Path) -> None:
     assert "{subject}_attenuation.nii.gz" in error.value.fix
 
 
+def test_a_damaged_phantom_is_told_of_by_its_subject(tmp_path: Path) -> None:
+    torso_files(tmp_path)
+    row = listed(tmp_path)
+    path = tmp_path / "sub-anna_attenuation.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(DataError) as error:
+        read_phantom(row, cohort(phantom="file", path=str(tmp_path)))
+    assert error.value.where == "sub-anna: attenuation"
+    assert "truncated" in error.value.why
+    assert str(tmp_path) not in str(error.value)
+
+
 def test_builtin_projections_of_a_file_are_those_of_the_torso_that_it_was(tmp_path: Path) -> None:
     """Half a voxel's way, turned round, finer: what a file's affine says is heeded."""
     study = SPECTDenoise()
