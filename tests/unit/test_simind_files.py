@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,8 @@ def test_header_lines_are_kept_as_they_were():
         (TEXT.replace("   120  # Basic", "   99999999  # Basic"), "how many values"),
         (TEXT.replace("TTTTTTTTF", "TTTTTTTXF"), "flags"),
         ("SMCV2", "how many values"),
+        (TEXT.replace("   120  # Basic", "9" * 5000 + "  # Basic"), "how many values"),
+        (TEXT.replace("0.57600E+02", "0.5760E+999"), "no number"),
     ],
 )
 def test_damaged_parameter_files(text, why):
@@ -422,6 +426,44 @@ PROTOCOL = """
 """
 
 
+def test_protocol_with_numbers_that_did_not_fit_their_columns():
+    text = (
+        PROTOCOL.replace("0.710E+04", "*********").replace("0.989E+01", "0.9.8").replace("100000000", "***")
+    )
+    found = parse_protocol(text)
+    assert (found.photons_per_view, found.cps_per_mbq) == (None, {})
+    assert parse_protocol(PROTOCOL.replace("\n", "\r\n")) == parse_protocol(PROTOCOL)
+
+
+@st.composite
+def damaged(draw, text):
+    """The text with a few pieces replaced, repeated or cut out."""
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(text)))
+        piece = draw(
+            st.sampled_from(["", "9" * 5000, "\n", "\0", "-", ".", "E", "1e999", "*" * 12, " " * 500, "é"])
+        )
+        text = text[:at] + piece + text[at + draw(st.integers(0, 40)) :]
+    return text
+
+
+@settings(max_examples=150, deadline=None)
+@given(damaged(TEXT), damaged(PROTOCOL), damaged(format_windows([(126.45, 154.55)] * 3)))
+def test_damaged_texts_are_refused_or_read(smc, protocol, windows):
+    parse_protocol(protocol)
+    for read, text in ((parse_smc, smc), (parse_windows, windows)):
+        with suppress(DataError):  # anything else is a bug
+            read(text)
+
+
+def test_reading_a_protocol_takes_no_time_to_speak_of():
+    """Long runs of blanks, digits or rows do not make its patterns slow."""
+    begun = time.monotonic()
+    for text in (" " * 200_000, "\n" * 200_000, "9" * 200_000, " 1 1\n" * 50_000, "SIMIND V" * 30_000):
+        parse_protocol(text + PROTOCOL)
+    assert time.monotonic() - begun < 20
+
+
 # ---- files of a run
 
 
@@ -487,6 +529,10 @@ def test_damaged_projections(tmp_path):
     with pytest.raises(EngineError, match="cannot be used") as caught:
         read_window(tmp_path, "out", 1, where="x")
     assert "has 90 bytes, its header tells of 96" in caught.value.why
+    (tmp_path / "out_tot_w1.a00").unlink()
+    with pytest.raises(EngineError, match="cannot be used") as caught:
+        read_window(tmp_path, "out", 1, where="x")
+    assert "is missing" in caught.value.why
 
 
 # ---- settings, work folder

@@ -8,8 +8,8 @@ lie as (view, row, column). What is known of them, and from where:
 
 - The first slice of an int16 map (.dmi, .smi) lies towards +X, the last towards -X; the camera turns in the (Y, Z)
   plane; with index 32 = 0 a map's [i, j] are (Y, Z). [SIMIND manual]
-- Columns run towards +Y and rows towards -Z; at angle 0 the camera stands at +Z. [simind-python-connector 2.1, compared
-  there with SIMIND's analytic sources]
+- Columns run towards +Y and rows towards -Z; at angle 0 the camera stands at +Z. [simind-python-connector, phantoms.py
+  of August 2026, whose tests compare maps with SIMIND's analytic sources]
 - A projection's columns run towards +Y at angle 0; with rotation CCW the camera goes from +Z towards -Y. [PyTomography
   3.4, reader and writer of SIMIND files, whose frame is DICOM's]
 - The first row of a projection is the +X end. [assumed: two packages that read int16 runs agree on it

@@ -8,6 +8,7 @@ as cm; keys needed here stand in comments (";energy window lower level"), some t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from senmei.io.interfile_data import layout
 from senmei.io.interfile_header import InterfileHeader, read_header
 
 PARTS = ("tot", "sca", "air", "pri")
-_VERSION = re.compile(r"v?\s*(\d+)\.(\d+)((?:\.\d+)*)", re.IGNORECASE)
+_VERSION = re.compile(r"v?[ \t]*(\d{1,4}(?:\.\d{1,4}){1,4})(?!\d)", re.IGNORECASE)
+_NUMBER = r"([-+]?\d{1,20}(?:\.\d{0,20})?(?:[Ee][-+]?\d{1,2})?)(?![\d.])"
 _RADIUS_MM = 120.0  # a torso needs more than 12 cm, and no camera stands 1.2 m off
-_MOST = 1 << 22  # bytes of a protocol
+_MOST = 1 << 20  # bytes of a protocol
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Header:
 def parse_version(text: str) -> tuple[int, ...]:
     """(7, 0, 3) of "V7.0.3"; () where it tells none."""
     match = _VERSION.search(text)
-    return tuple(int(n) for n in (match[0].lstrip("vV ")).split(".")) if match else ()
+    return tuple(int(n) for n in match[1].split(".")) if match else ()
 
 
 def read_projection_header(path: Path, *, where: object) -> Header:
@@ -99,7 +101,9 @@ def interpret(header: InterfileHeader) -> Header:
 
 def read_values(path: Path, header: Header, *, where: object) -> np.ndarray:
     """(view, row, column) float32 of a projection file. Raises EngineError if it is short, long or damaged."""
-    wanted = int(np.prod(header.shape)) * header.dtype.itemsize
+    if not path.is_file():
+        raise _bad(where, f"{path.name} is missing")
+    wanted = math.prod(header.shape) * header.dtype.itemsize
     size = path.stat().st_size
     if size != wanted:
         raise _bad(where, f"{path.name} has {size} bytes, its header tells of {wanted}")
@@ -122,18 +126,19 @@ class Protocol:
 
 
 def parse_protocol(text: str) -> Protocol:
-    """The facts of a .res file; what a release does not write is left out."""
-    version = re.search(r"SIMIND[^\n]*?\bV(\d+(?:\.\d+)+)", text)
-    photons = re.search(r"PhotonsPerProj\.*:\s*([\d.Ee+]+)", text)
-    windows = {
-        int(n): (float(low), float(high))
-        for n, low, high in re.findall(r"^\s*(\d+)\s+-?\d+\s+([\d.]+)\s*-\s*([\d.]+)", text, re.MULTILINE)
-    }
-    number = r"\s+([-+\d.E]+)"
-    table = re.search(r"^\s*Win\s+Total\s.*?Cps/MBq\s*$((?:\n\s*\d+.*)+)", text, re.MULTILINE)
-    rows = re.findall(r"^\s*(\d+)" + 6 * number + r"\s*$", table[1] if table else "", re.MULTILINE)
-    command = re.search(r"^\s*Command:\s*(.*)$", text, re.MULTILINE)
-    random = re.search(r"^\s*Random number generator:\s*(\w+)", text, re.MULTILINE)
+    """The facts of a .res file; what a release does not write, or what is no number (****), is left out."""
+    text = text.replace("\r\n", "\n")
+    version = re.search(r"SIMIND[^\n]{0,200}?\bV(\d{1,4}(?:\.\d{1,4})+)", text)
+    photons = re.search(r"PhotonsPerProj\.*:[ \t]*" + _NUMBER, text)
+    levels = r"^[ \t]*(\d{1,3})[ \t]+-?\d{1,3}[ \t]+" + _NUMBER + r"[ \t]*-[ \t]*" + _NUMBER
+    windows = {int(n): (float(low), float(high)) for n, low, high in re.findall(levels, text, re.MULTILINE)}
+    table = re.search(
+        r"^[ \t]*Win[ \t]+Total[ \t][^\n]*Cps/MBq[ \t]*\n((?:[ \t]*\d[^\n]*\n?)+)", text, re.MULTILINE
+    )
+    row = r"^[ \t]*(\d{1,3})" + 6 * (r"[ \t]+" + _NUMBER) + r"[ \t]*$"
+    rows = re.findall(row, table[1] if table else "", re.MULTILINE)
+    command = re.search(r"^[ \t]*Command:[ \t]*([^\n]*)$", text, re.MULTILINE)
+    random = re.search(r"^[ \t]*Random number generator:[ \t]*(\w{1,32})", text, re.MULTILINE)
     return Protocol(
         version=parse_version(version[1]) if version else (),
         photons_per_view=float(photons[1]) if photons else None,
@@ -145,7 +150,7 @@ def parse_protocol(text: str) -> Protocol:
 
 
 def read_protocol(path: Path) -> Protocol:
-    """The facts of a .res file on disk; reads 4 MiB at most."""
+    """The facts of a .res file on disk; reads 1 MiB at most."""
     with open(path, "rb") as stream:
         return parse_protocol(stream.read(_MOST).decode("latin-1"))
 

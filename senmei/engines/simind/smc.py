@@ -9,6 +9,7 @@ are. Indices and slots count from 1, as in the manual (Ljungberg M. The SIMIND M
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ MAGIC = "SMCV2"
 WIDTH, PER_LINE, COMMENT, FILE = 12, 5, 70, 60
 _HEADERS = ("   120  # Basic Change data", "    30  # Simulation flags", "     8  # Text Variables")
 _FILES = "    12 # Data files"
+_COUNT = re.compile(r"[0-9]{1,6}")
 _MOST = 4096  # values of a block, beyond any release
 
 
@@ -133,7 +135,7 @@ def parse_smc(text: str, *, where: object = "a .smc file") -> Smc:
         nonlocal place
         header = lines[place] if place < len(lines) else ""
         number = header.split("#", 1)[0].strip()
-        if "#" not in header or not number.isdigit() or not 1 <= int(number) <= _MOST:
+        if "#" not in header or not _COUNT.fullmatch(number) or not 1 <= int(number) <= _MOST:
             raise _unreadable(where, f"line {place + 1} should tell how many values follow")
         headers.append(header)
         count = 1 if rows_of == 0 else -(-int(number) // rows_of)
@@ -150,6 +152,8 @@ def parse_smc(text: str, *, where: object = "a .smc file") -> Smc:
             field = row[column : column + WIDTH]
             try:
                 values.append(float(field.replace("D", "E")))
+                if not math.isfinite(values[-1]):
+                    raise ValueError
             except ValueError:
                 raise _unreadable(where, f"'{field}' is no number in a column of {WIDTH}") from None
     if len(values) != int(headers[0].split("#", 1)[0]):

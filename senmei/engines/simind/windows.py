@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from senmei.core.errors import ConfigError, DataError
 
-_ROW = re.compile(r"\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*(-?\d+)\s*(?:,\s*(dew|tew)\s*)?", re.IGNORECASE)
+_ROW = re.compile(
+    r"\s*(\d{1,6}(?:\.\d{0,9})?)\s*,\s*(\d{1,6}(?:\.\d{0,9})?)\s*,\s*(-?\d{1,3})\s*(?:,\s*(dew|tew)\s*)?",
+    re.IGNORECASE,
+)
 MOST = 20  # windows of one file (assumed)
 
 
