@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,17 @@ def _one_radius(data: Any) -> None:
     data.RotationInformationSequence[0].RadialPosition = ["210"]
 
 
+def _numbered_on(data: Any) -> None:
+    """Views of the second head counted on from those of the first, as some cameras do."""
+    pairs = zip(data.AngularViewVector, data.DetectorVector, strict=True)
+    data.AngularViewVector = [view + (head - 1) * VIEWS // 2 for view, head in pairs]
+
+
+def _turned_below_zero(data: Any) -> None:
+    for item in (*data.DetectorInformationSequence, *data.RotationInformationSequence):
+        item.StartAngle = f"{float(item.StartAngle) - 360:g}"
+
+
 @dataclass(frozen=True)
 class Sound(Case):
     """A file that must read to `shot`, whatever the order in which it is stored."""
@@ -145,6 +156,9 @@ SOUND = [
     _sound("detectors interleaved, against the orbit", plain_shot(), swap_heads=True, order=_INTERLEAVED),
     _sound("frames backwards", plain_shot(windows=2), order=list(range(2 * VIEWS))[::-1]),
     _sound("four heads", plain_shot(), heads=4),
+    _sound("views numbered on over the heads", plain_shot(), _numbered_on),
+    _sound("angles below zero", plain_shot(), _turned_below_zero),
+    _sound("scatter window first", replace(plain_shot(windows=2), windows=(SCATTER, PHOTOPEAK))),
     _sound("two heads, opposed", plain_shot(arc=360.0)),
     _sound("two heads, opposed, growing angle", plain_shot(arc=360.0, clockwise=False), swap_heads=True),
     _sound("two windows", plain_shot(windows=2)),
