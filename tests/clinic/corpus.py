@@ -107,6 +107,17 @@ def _turned_below_zero(data: Any) -> None:
         item.StartAngle = f"{float(item.StartAngle) - 360:g}"
 
 
+def _named_everywhere(data: Any) -> None:
+    """The patient's name in every technical text that a reader may take over."""
+    data.EnergyWindowInformationSequence[0].EnergyWindowName = "Quixotic"
+    drug = data.RadiopharmaceuticalInformationSequence[0]
+    drug.Radiopharmaceutical = "Tc-99m sestamibi for Quixotic"
+    drug.RadiopharmaceuticalCodeSequence[0].CodeMeaning = "Quixotic's own"
+    drug.RadionuclideCodeSequence[0].CodeMeaning = "Technetium of Zebulon"
+    for head in data.DetectorInformationSequence:
+        head.CollimatorGridName = "LEHR Quixotic"
+
+
 @dataclass(frozen=True)
 class Sound(Case):
     """A file that must read to `shot`, whatever the order in which it is stored."""
@@ -157,6 +168,7 @@ SOUND = [
     _sound("frames backwards", plain_shot(windows=2), order=list(range(2 * VIEWS))[::-1]),
     _sound("four heads", plain_shot(), heads=4),
     _sound("views numbered on over the heads", plain_shot(), _numbered_on),
+    _sound("the patient's name in technical texts", plain_shot(), _named_everywhere),
     _sound("angles below zero", plain_shot(), _turned_below_zero),
     _sound("scatter window first", replace(plain_shot(windows=2), windows=(SCATTER, PHOTOPEAK))),
     _sound("two heads, opposed", plain_shot(arc=360.0)),
