@@ -15,20 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from senmei.core.errors import ConfigError, DataError
+from senmei.core.errors import DataError
 from senmei.core.volume import Volume
 from senmei.io.deidentify import REMOVED, secret_key, subject_label, tokens
 
 _MAP = re.compile(r"(?P<stem>.*?)_?(?:attenuation|mumap|umap|mu)", re.IGNORECASE)
-_HEADERS = (".h00", ".hdr", ".hs", ".hv", ".h33", ".ihdr", ".int", ".him", ".hct")
-_WHO = re.compile(
-    rb"^[!;#% \t]*patient[ \t_]*(id|name)[ \t]*:=[ \t]*([^\r\n]{1,256})", re.IGNORECASE | re.MULTILINE
-)
-_HEAD_BYTES = 1 << 20
-_MAP_TITLE = re.compile(
-    r"\b(mu|attenuation|ac|u)[ _-]?map\b", re.IGNORECASE
-)  # where the type does not say so
-_NO_MAP = "not an attenuation map (NIfTI files are taken as maps only, named *_attenuation.nii.gz)"
 
 
 @dataclass(frozen=True)
@@ -99,12 +90,19 @@ def find_acquisitions(cohort: Mapping[str, Any]) -> Folder:
             fix="give the folder that holds the patients' files",
         )
     key = secret_key()
-    found = (_dicom if cohort["source"] == "dicom" else _interfile)(root, cohort, key)
+    if cohort["source"] == "dicom":
+        from senmei.studies.spect_door_dicom import find_dicom
+
+        found = find_dicom(root, cohort, key)
+    else:
+        from senmei.studies.spect_door_interfile import find_interfile
+
+        found = find_interfile(root, cohort, key)
     found.images += _nifti_maps(root, key)
     return found
 
 
-def _files(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
     """Regular files below a folder, in order; hidden ones and links that leave it are passed over."""
     inside = os.path.realpath(root) + os.sep
     for place, folders, names in os.walk(root):
@@ -115,7 +113,7 @@ def _files(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _place(root: Path, path: Path) -> tuple[str, str]:
+def place_of(root: Path, path: Path) -> tuple[str, str]:
     """(folder, name without extensions) of a file."""
     name = path.name
     for ending in (".nii.gz", path.suffix):
@@ -124,22 +122,23 @@ def _place(root: Path, path: Path) -> tuple[str, str]:
     return str(path.parent.relative_to(root)), name
 
 
-def _by_folder(root: Path, path: Path, key: bytes) -> str:
+def subject_by_folder(root: Path, path: Path, key: bytes) -> str:
     """The subject of a file that names no patient: of the folder below the root that holds it, else of its own name."""
     parts = path.relative_to(root).parts
-    return subject_label(f"folder {parts[0]}" if len(parts) > 1 else f"file {_place(root, path)[1]}", key)
+    return subject_label(f"folder {parts[0]}" if len(parts) > 1 else f"file {place_of(root, path)[1]}", key)
 
 
 # ---- attenuation maps as NIfTI ----
 
 
-def _is_nifti(path: Path) -> bool:
+def is_nifti(path: Path) -> bool:
+    """Whether a file is NIfTI by its name."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _map_stem(path: Path) -> str | None:
+def map_stem(path: Path) -> str | None:
     """What comes before `_attenuation` in a map's name ('' where nothing does), None for another file."""
-    name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) if _is_nifti(path) else path.stem
+    name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) if is_nifti(path) else path.stem
     match = _MAP.fullmatch(name)
     return match["stem"] if match else None
 
@@ -147,8 +146,8 @@ def _map_stem(path: Path) -> str | None:
 def _nifti_maps(root: Path, key: bytes) -> Iterator[Found]:
     from senmei.io.nifti import read_volume
 
-    for path in _files(root):
-        stem = _map_stem(path) if _is_nifti(path) else None
+    for path in files_below(root):
+        stem = map_stem(path) if is_nifti(path) else None
         if stem is None:
             continue
 
@@ -156,146 +155,16 @@ def _nifti_maps(root: Path, key: bytes) -> Iterator[Found]:
             return read_volume(path, ndim=3)
 
         yield Found(
-            subject=_by_folder(root, path, key),
+            subject=subject_by_folder(root, path, key),
             session="",
             kind="map",
             title="NIfTI attenuation map",
             load=load,
-            folder=_place(root, path)[0],
+            folder=place_of(root, path)[0],
             stem=stem,
             placed=True,
             words=tokens(path.relative_to(root).parts),
         )
-
-
-# ---- Interfile ----
-
-
-def _interfile(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
-    """Interfile headers, one an acquisition or map; a patient is told by the header's ID, else by the folder."""
-    from senmei.io.interfile import read_interfile
-
-    found = Folder([], [], Counter())
-    number: Counter[str] = Counter()
-    for path in _files(root):
-        if _is_nifti(path) and _map_stem(path) is None:
-            found.others[_NO_MAP] += 1
-        if path.suffix.lower() not in _HEADERS:
-            continue
-        try:
-            with path.open("rb") as stream:
-                head = stream.read(_HEAD_BYTES)
-        except OSError:
-            found.others["it cannot be opened"] += 1
-            continue
-        if b"interfile" not in head[:4096].lower():
-            found.others[f"no Interfile header ({path.suffix.lower()})"] += 1
-            continue
-        folder, name = _place(root, path)
-        who = _identity(head) if cohort["patients"] == "header" else ""
-        subject = subject_label(who, key) if who else _by_folder(root, path, key)
-        stem = _map_stem(path)
-        number[subject] += 1
-        title = f"Interfile {number[subject]}"
-
-        def load(path: Path = path, where: str = title, is_map: bool = stem is not None) -> Any:
-            value = read_interfile(
-                path, where=where, convention=cohort["convention"], radius_mm=cohort["radius_mm"]
-            )
-            return centred(value) if is_map else value
-
-        found.images.append(
-            Found(
-                subject=subject,
-                session=folder,
-                kind="projections" if stem is None else "map",
-                title=title,
-                load=load,
-                folder=folder,
-                stem=name if stem is None else stem,
-                placed=stem is not None and not who,
-                words=tokens((*path.relative_to(root).parts, who)),
-            )
-        )
-    return found
-
-
-def _identity(head: bytes) -> str:
-    """The patient's ID in a header, else the name; '' where it tells neither."""
-    told = {key.lower(): value.strip().decode("latin-1") for key, value in reversed(_WHO.findall(head))}
-    return told.get(b"id") or told.get(b"name") or ""
-
-
-# ---- DICOM ----
-
-
-def _dicom(root: Path, cohort: Mapping[str, Any], key: bytes) -> Folder:
-    """NM images: acquisitions whose description `series:` selects, and attenuation maps."""
-    from senmei.io.dicom_nm import list_nm
-
-    try:
-        wanted = re.compile(cohort.get("series") or "", re.IGNORECASE)
-    except re.error as error:
-        raise ConfigError(
-            "Cannot select series",
-            where=f"series: {cohort['series']}",
-            why=str(error),
-            fix="write a regular expression, e.g. 'stress|rest'",
-        ) from error
-    given = _given(cohort)
-    listing = list_nm(root, key=key, **given)
-    found = Folder([], [(subject, f"image {at}: {why}") for at, subject, why in listing.left], listing.others)
-    for series in listing.images:
-        title = f"series {series.number} ({series.title})" if series.title else f"series {series.number}"
-        if series.kind in ("TOMO", "GATED TOMO"):
-            kind = "projections" if wanted.search(series.title) else "not selected by series:"
-        elif series.transmission or (series.kind == "RECON TOMO" and _MAP_TITLE.search(series.title)):
-            kind = "map"
-        else:
-            kind = f"image type {series.kind}, no acquisition to reconstruct"
-
-        def load(path: Path = series.path, where: str = title, is_map: bool = kind == "map") -> Any:
-            return _read_map(path, where) if is_map else _read(path, where, given)
-
-        folder, name = _place(root, series.path)
-        by_folder = cohort["patients"] == "folder"
-        found.images.append(
-            Found(
-                subject=_by_folder(root, series.path, key) if by_folder else series.subject,
-                session=series.study,
-                kind=kind,
-                title=title,
-                load=load,
-                folder=folder,
-                stem=name,
-                words=tokens(series.path.relative_to(root).parts),
-                frame=series.frame,
-            )
-        )
-    return found
-
-
-def _given(cohort: Mapping[str, Any]) -> dict[str, Any]:
-    """What the configuration tells for files that do not."""
-    window = cohort["window"]
-    levels = None if window == "auto" else (float(window[0]), float(window[1]))
-    return {"window": levels, "radius_mm": cohort["radius_mm"]}
-
-
-def _read(path: Path, where: str, given: Mapping[str, Any]) -> Any:
-    from senmei.io.dicom_nm import read_nm
-
-    return read_nm(path, where=where, **given)
-
-
-def _read_map(path: Path, where: str) -> Volume:
-    """The map, in 1/cm, around the scan's own centre: NM files seldom place acquisitions in the patient."""
-    from senmei.io.dicom_nm import Reconstruction, attenuation_map
-
-    image = _read(path, where, {})
-    if not isinstance(image, Reconstruction):
-        raise DataError("Not an attenuation map", where=where, why="it holds no slices", fix="leave it out")
-    return centred(attenuation_map(image, where))
 
 
 def centred(value: Any) -> Any:
