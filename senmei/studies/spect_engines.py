@@ -35,14 +35,12 @@ def settings_of(cohort: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 def check_simulated(cohort: Mapping[str, Any]) -> None:
     """Raise ConfigError for settings of a simulated cohort that do not go together."""
-    ours = builtin(cohort) and phantom_kind(cohort) == "torso"
-    if not ours and int(cohort.get("oversample", 1)) > 1:
+    if phantom_kind(cohort) != "torso" and int(cohort.get("oversample", 1)) > 1:
         raise ConfigError(
-            "Only our own torsos before our own projector can be oversampled",
+            "Only our own torsos can be oversampled",
             where="oversample",
-            why=f"the cohort has `engine: {cohort['engine']}` and `phantom: {phantom_kind(cohort)}`, whose maps have "
-            "the voxels of the camera's bins",
-            fix="set `oversample: 1`; torsos are averaged over parts of voxels in any case",
+            why=f"the cohort has `phantom: {cohort['phantom']}`, which is brought into voxels of the camera's bins",
+            fix="set `oversample: 1`",
         )
     if phantom_kind(cohort) in ("xcat", "xcat files") and cohort.get("slab"):
         raise ConfigError(

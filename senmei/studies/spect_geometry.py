@@ -23,8 +23,12 @@ class Maps:
 
 
 def phases_of(phantom: Callable[[str], Any]) -> list[Maps]:
-    """The maps of each phase of the heartbeat; one attenuation map stands for all where there is but one."""
-    activity, mu = phantom("activity"), phantom("attenuation")
+    """The maps of each phase of the heartbeat; one attenuation map stands for all where there is but one.
+
+    phantom(role) gives `activity` and, on its grid, `mu` or else `attenuation`; None for a role that is not there.
+    """
+    activity, mu = phantom("activity"), phantom("mu")
+    mu = phantom("attenuation") if mu is None else mu
     if activity.data.ndim == 3:
         return [Maps(activity, mu)]
     still = mu.data.ndim == 3

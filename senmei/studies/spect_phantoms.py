@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Settings that decide a phantom; those of the camera and of the dose do not.
 SETTINGS = (
-    "source", "phantom", "path", "xcat", "volumes", "matrix", "slices", "voxel_mm", "phases", "defects",
+    "source", "phantom", "path", "xcat", "volumes", "matrix", "slices", "voxel_mm", "oversample", "phases", "defects",
     "defect_contrast", "radius_mm",
 )  # fmt: skip
 
@@ -51,8 +51,9 @@ def list_phantoms(cohort: Mapping[str, Any]) -> Listed | None:
 def render_patient(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
     """Phantom roles of one subject's images, on the camera's whole field. Deterministic in `seed`.
 
-    `activity` (x, y, z[, phase]) relative concentration, `attenuation` (x, y, z[, phase]) 1/cm, both float32; where
-    they are known `labels`, `segments` (x, y, z) and `heart`. Raises DataError naming the subject.
+    `activity` (x, y, z[, phase]) relative concentration, `attenuation` (x, y, z[, phase]) 1/cm, both float32; `mu`
+    where activity is on a finer grid; where they are known `labels`, `segments` (x, y, z) and `heart`.
+    Raises DataError naming the subject.
     """
     kind = phantom_kind(cohort)
     if kind == "file":
@@ -71,15 +72,19 @@ def render_patient(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) 
 
 
 def render_torsos(images: Sequence[Row], cohort: Mapping[str, Any], seed: int) -> dict[str, dict[str, Any]]:
-    """Torsos as the builtin engine has them, of the same seed: only the camera is another."""
-    phases = int(cohort["phases"])
+    """Torsos as the builtin engine has them, of the same seed: only the camera is another.
+
+    For `oversample: 2` activity and `mu`, the attenuation that the engine is shown, are on a grid as fine.
+    """
+    phases, fine = int(cohort["phases"]), int(cohort["oversample"])
     made: dict[str, dict[str, Any]] = {}
     for image, render in torsos(images, cohort, seed).items():
-        beat = [render(phase, 1) for phase in range(phases)]
-        still = beat[0]
+        beat = [render(phase, fine) for phase in range(phases)]
+        still = beat[0] if fine == 1 else render(0, 1)
+        mu = _joined([torso.mu for torso in beat])
         made[image] = {
             "activity": _joined([torso.activity for torso in beat]),
-            "attenuation": _joined([torso.mu for torso in beat]),
+            **({"attenuation": mu} if fine == 1 else {"attenuation": still.mu, "mu": mu}),
             "labels": still.labels,
             "segments": still.segments,
             "heart": still.heart,
