@@ -95,6 +95,8 @@ def test_grids_that_do_not_nest(rng):
     seen = blur.forward(image)
     assert seen.shape == (200, 180)
     assert (counts * seen).sum() == pytest.approx((blur.adjoint(counts) * image).sum(), rel=1e-12)
+    inside = BlurAndBin((60, 40), 0.5, [(1.0, 7.0)], (200, 180), 0.67).forward(image)
+    assert inside.sum() == pytest.approx(image.sum(), rel=1e-9)  # also what spreads beyond the first grid
     plain = BlurAndBin((60, 40), 0.5, [(1.0, 0.0)], (200, 180), 0.67).forward(image)
     assert plain.sum() == pytest.approx(image.sum(), rel=1e-12)
     x, to_x = (np.arange(60) - 29.5) * 0.5, (np.arange(200) - 99.5) * 0.67

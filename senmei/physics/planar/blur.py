@@ -48,9 +48,12 @@ class BlurAndBin:
     ):
         self.shape = (int(shape[0]), int(shape[1]))
         self.to_shape = self.shape if to_shape is None else (int(to_shape[0]), int(to_shape[1]))
-        self.pixel_mm = _positive("pixel_mm", pixel_mm)
-        self.to_pixel_mm = self.pixel_mm if to_pixel_mm is None else _positive("to_pixel_mm", to_pixel_mm)
-        self.components = tuple((_share(w), _width(f)) for w, f in components)
+        self.pixel_mm = _checked("pixel_mm", pixel_mm, "more than 0", right=pixel_mm > 0)
+        coarse = self.pixel_mm if to_pixel_mm is None else to_pixel_mm
+        self.to_pixel_mm = _checked("to_pixel_mm", coarse, "more than 0", right=coarse > 0)
+        self.components = tuple(
+            (_share(w), _checked("fwhm_mm", f, "0 or more", right=f >= 0)) for w, f in components
+        )
         self._kept: dict[tuple[str, str], list] = {}
 
     @classmethod
@@ -177,10 +180,16 @@ def _divided(shape: tuple[int, int], factor: int) -> tuple[int, int]:
 @lru_cache(maxsize=16)
 def _matrix(n: int, pixel: float, to: int, to_pixel: float, fwhm: float) -> NDArray[np.float64]:
     """(to, n): blur along an axis of n pixels by a Gaussian, then sums over `to` pixels of another size."""
-    matrix = overlaps(n, pixel, to, to_pixel)
     if fwhm > 0:
-        places = np.arange(n)
-        matrix = matrix @ gaussian_profile(fwhm / FWHM_PER_SIGMA / pixel, n)[abs(places[:, None] - places)]
+        beyond = max(
+            0, math.ceil((to * to_pixel / pixel - n) / 2.0 - 1e-9)
+        )  # what spreads there is seen, too
+        places = np.arange(-beyond, n + beyond)
+        profile = gaussian_profile(fwhm / FWHM_PER_SIGMA / pixel, n + beyond)
+        spread = profile[np.abs(places[:, None] - np.arange(n))]
+        matrix = overlaps(n + 2 * beyond, pixel, to, to_pixel) @ spread
+    else:
+        matrix = overlaps(n, pixel, to, to_pixel)
     matrix.setflags(write=False)
     return matrix
 
@@ -224,21 +233,13 @@ def _as(matrix: NDArray[np.float64], like: Any) -> Any:
     return torch.as_tensor(matrix.copy(), dtype=like.dtype, device=like.device)
 
 
-def _positive(name: str, value: float) -> float:
-    if not math.isfinite(value) or value <= 0:
-        raise _impossible(name, value, "more than 0")
-    return float(value)
-
-
-def _width(value: float) -> float:
-    if not math.isfinite(value) or value < 0:
-        raise _impossible("fwhm_mm", value, "0 or more")
-    return float(value)
-
-
 def _share(value: float) -> float:
-    if not 0 <= value <= 1:
-        raise _impossible("share of a component", value, "from 0 to 1")
+    return _checked("share of a component", value, "from 0 to 1", right=0 <= value <= 1)
+
+
+def _checked(name: str, value: float, meant: str, *, right: bool) -> float:
+    if not (math.isfinite(value) and right):
+        raise _impossible(name, value, meant)
     return float(value)
 
 

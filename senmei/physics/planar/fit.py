@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from senmei.core.errors import ConfigError, nearest
 from senmei.core.volume import Volume
 from senmei.physics.planar.fit_model import NAMES, SheetImage, SheetModel, SheetPair, maximise, unusable
-from senmei.physics.planar.goodness import Goodness, judge, residuals
+from senmei.physics.planar.goodness import Goodness, Offset, judge, offset, residuals
 from senmei.physics.planar.response import Response
 
 
@@ -30,7 +30,8 @@ class CameraFit:
 
     values, errors : by name (`NAMES`); the error of a number that was given or lies at the limit of what is possible is
     0 or nan. correlation : (free, free) of the `free` names. goodness : see `Goodness`. residuals : Pearson's, a map
-    (x, y, 1) float32 of each image. warnings : sentences.
+    (x, y, 1) float32 of each image. offsets : how far each lies from its sheet. penetration : the share and FWHM
+    that were given. warnings : sentences.
     """
 
     values: dict[str, float]
@@ -39,13 +40,16 @@ class CameraFit:
     correlation: NDArray[np.float64]
     goodness: Goodness
     residuals: tuple[Volume, ...]
+    offsets: tuple[Offset, ...]
+    penetration: tuple[float, float] = (0.0, 0.0)
     warnings: tuple[str, ...] = field(default=())
 
     @property
     def response(self) -> Response:
         """Of these numbers; `PlanarCamera(measured=...)` takes it."""
         v = self.values
-        return Response(v[NAMES[3]], v[NAMES[0]], v[NAMES[1]], v[NAMES[2]] if v[NAMES[1]] > 0 else 0.0)
+        scatter = v[NAMES[2]] if v[NAMES[1]] > 0 else 0.0
+        return Response(v[NAMES[3]], v[NAMES[0]], v[NAMES[1]], scatter, *self.penetration)
 
     @property
     def background_cps_per_cm2(self) -> float:
@@ -56,21 +60,28 @@ class CameraFit:
         """All but the maps, as JSON would have it (nan as None)."""
         return {
             "values": dict(self.values),
-            "errors": {k: None if np.isnan(v) else v for k, v in self.errors.items()},
+            "errors": {k: None if not np.isfinite(v) else v for k, v in self.errors.items()},
+            "penetration": list(self.penetration),
             "free": list(self.free),
             "correlation": np.nan_to_num(self.correlation).tolist(),
             "goodness": self.goodness.to_dict(),
+            "offsets_mm": [[o.x_mm, o.y_mm, o.error_mm] for o in self.offsets],
             "warnings": list(self.warnings),
         }
 
 
 def fit_camera(
-    pairs: Sequence[SheetPair], name: str | None = None, fixed: Mapping[str, float] | None = None
+    pairs: Sequence[SheetPair],
+    name: str | None = None,
+    fixed: Mapping[str, float] | None = None,
+    penetration: tuple[float, float] = (0.0, 0.0),
 ) -> CameraFit:
     """Fit resolution, scatter, sensitivity and background to measured sheets, all of one setting of the camera.
 
     name : nuclide, whose decay within the acquisitions is corrected; None for one that lives long. fixed : numbers that
-    are known, by their names in `NAMES` (`scatter_fraction: 0` for a sheet in air).
+    are known, by their names in `NAMES` (`scatter_fraction: 0` for a sheet in air). penetration : share of all counts
+    and FWHM in mm of a third Gaussian, which is not fitted (`PlanarCamera.response` computes it); without it what
+    penetrates is taken for scatter, and for worse resolution.
 
     Raises DataError for pairs that cannot be used, ConfigError for unknown names in `fixed`.
     """
@@ -88,7 +99,7 @@ def fit_camera(
     images = [SheetImage(pair, name) for pair in pairs]
     if not images:
         raise unusable("there are none", "give at least one measured sheet with its activity")
-    model = SheetModel(images, fixed)
+    model = SheetModel(images, fixed, penetration)
     return _result(model, *maximise(model, model.start()))
 
 
@@ -100,10 +111,8 @@ def _result(model: SheetModel, theta: NDArray, information: NDArray, steady: boo
         for j, i in enumerate(model.free)
         if theta[i] <= model.low[i] + 1e-9 or theta[i] >= model.high[i] - 1e-9
     ]
-    inside = [j for j in range(len(free)) if j not in at_limit]
-    covariance = np.full(information.shape, np.nan)
-    covariance[np.ix_(inside, inside)] = np.linalg.pinv(information[np.ix_(inside, inside)], hermitian=True)
-    error = np.sqrt(np.clip(np.diag(covariance), 0.0, None))
+    covariance = _inverse(information, [j for j in range(len(free)) if j not in at_limit])
+    error = np.sqrt(np.diag(covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = covariance / np.outer(error, error)
     errors = dict.fromkeys(NAMES, 0.0)
@@ -124,6 +133,9 @@ def _result(model: SheetModel, theta: NDArray, information: NDArray, steady: boo
         pixel_mm=model.images[0].pixel_mm,
         block_mm=2.0 * float(values[0]),
     )
+    shifts = tuple(
+        offset(i.counts, e, i.used, i.pixel_mm) for i, e in zip(model.images, expected, strict=True)
+    )
     maps = tuple(
         i.grid.like(
             np.where(i.used, residuals(i.counts, np.maximum(e, 1e-9)), 0.0).astype(np.float32)[..., None]
@@ -132,7 +144,28 @@ def _result(model: SheetModel, theta: NDArray, information: NDArray, steady: boo
     )
     named = dict(zip(NAMES, map(float, values), strict=True))
     told = _warnings(named, errors, free, correlation, at_limit, goodness, steady)
-    return CameraFit(named, errors, free, correlation, goodness, maps, told)
+    told += _shifted(shifts)
+    return CameraFit(named, errors, free, correlation, goodness, maps, shifts, model.tail, told)
+
+
+def _shifted(shifts: tuple[Offset, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"Image {n} lies {s.x_mm:+.2f} mm along x and {s.y_mm:+.2f} mm along y of its sheet (± {s.error_mm:.2g} mm): "
+        "register it again, or the resolution is taken to be worse than it is."
+        for n, s in enumerate(shifts, 1)
+        if max(abs(s.x_mm), abs(s.y_mm)) > max(4.0 * s.error_mm, 0.1)
+    )
+
+
+def _inverse(information: NDArray, free: list[int]) -> NDArray[np.float64]:
+    """Covariance (n, n), nan but for the free ones; very large, not infinite, where the information is singular."""
+    covariance = np.full(information.shape, np.nan)
+    part = information[np.ix_(free, free)]
+    scale = np.sqrt(np.maximum(np.diag(part), 1e-12))
+    size, axes = np.linalg.eigh(part / np.outer(scale, scale))
+    inverse = (axes / np.maximum(size, 1e-12)) @ axes.T
+    covariance[np.ix_(free, free)] = inverse / np.outer(scale, scale)
+    return covariance
 
 
 def _warnings(

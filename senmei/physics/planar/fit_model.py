@@ -31,8 +31,8 @@ class SheetPair:
     """A measured sheet.
 
     activity : (x, y, 1) MBq per pixel when the acquisition started, registered: centred on the origin as the image is.
-    counts : (x, y, 1) as counted, not corrected. time_s : of the acquisition. live : share of it in which the camera was
-    not dead. mask : (x, y, 1) on the image's grid, pixels to be used; None is all.
+    counts : (x, y, 1) as counted, not corrected. time_s : of the acquisition. live : share of it in which the camera
+    was not dead. mask : (x, y, 1) on the image's grid, pixels to be used; None is all.
     """
 
     activity: Volume
@@ -78,14 +78,18 @@ class SheetImage:
 class SheetModel:
     """Expected counts as a function of theta: log widths, fraction, log sensitivity, background; and derivatives."""
 
-    def __init__(self, images: list[SheetImage], fixed: Mapping[str, float]):
-        self.images, self.fixed = images, fixed
+    def __init__(
+        self, images: list[SheetImage], fixed: Mapping[str, float], tail: tuple[float, float] = (0.0, 0.0)
+    ):
+        self.images, self.fixed, self.tail = images, fixed, tail
         self.free = [i for i, name in enumerate(NAMES) if name not in fixed]
         pixel = min(i.pixel_mm for i in images)
         field_mm = max(max(i.counts.shape) * i.pixel_mm for i in images)
         self.low = np.array([np.log(0.3 * pixel), 0.0, np.log(pixel), -np.inf, 0.0])
         self.high = np.array([np.log(field_mm / 4), 0.95, np.log(2 * field_mm), np.inf, np.inf])
         self.counts = np.concatenate([i.counts[i.used] for i in images])
+        # what penetrates is known, and scaled by the sensitivity like the rest
+        self.beyond = tail[0] * self.spread(tail[1]) if tail[0] > 0 else np.zeros(len(self.counts))
         self.ones = np.concatenate([np.full(int(i.used.sum()), i.background) for i in images])
 
     def natural(self, theta: NDArray) -> NDArray:
@@ -101,26 +105,30 @@ class SheetModel:
         """Blurred activity seconds of all used pixels (n,)."""
         return np.concatenate([i.blurred(fwhm)[i.used] for i in self.images])
 
+    def within(self, fwhm: float) -> NDArray:
+        """The same, of what does not penetrate."""
+        return (1.0 - self.tail[0]) * self.spread(fwhm)
+
     def expected(self, theta: NDArray) -> NDArray:
         """Counts (n,), never 0."""
         f1, s, f2, k, b = self.natural(theta)
-        sharp = self.spread(f1)
-        mixed = (1 - s) * sharp + s * self.spread(f2) if s > 0 else sharp
-        return np.maximum(k * mixed + b * self.ones, 1e-9)
+        sharp = self.within(f1)
+        mixed = (1 - s) * sharp + s * self.within(f2) if s > 0 else sharp
+        return np.maximum(k * (mixed + self.beyond) + b * self.ones, 1e-9)
 
     def jacobian(self, theta: NDArray) -> tuple[NDArray, NDArray]:
         """Expected counts (n,) and their derivatives (n, free) by theta."""
         f1, s, f2, k, b = self.natural(theta)
         step = 0.01
-        sharp, broad = self.spread(f1), self.spread(f2)
+        sharp, broad = self.within(f1), self.within(f2)
         columns: dict[int, NDArray] = {
             1: k * (broad - sharp),
-            3: k * ((1 - s) * sharp + s * broad),
+            3: k * ((1 - s) * sharp + s * broad + self.beyond),
             4: self.ones,
         }
         for i, width, share in ((0, f1, 1 - s), (2, f2, s)):
             if i in self.free:
-                change = self.spread(width * np.exp(step)) - self.spread(width * np.exp(-step))
+                change = self.within(width * np.exp(step)) - self.within(width * np.exp(-step))
                 columns[i] = k * share * change / (2 * step)
         m = np.maximum(columns[3] + b * self.ones, 1e-9)
         return m, np.stack([columns[i] for i in self.free], axis=1)
@@ -134,11 +142,12 @@ class SheetModel:
             (self.fixed[name],) if name in self.fixed else grid
             for name, grid in zip((NAMES[0], NAMES[2]), _STARTS_MM, strict=True)
         ]
-        spread = {f: self.spread(f) for f in {*widths[0], *widths[1]}}
+        spread = {f: self.within(f) for f in {*widths[0], *widths[1]}}
         best: tuple[float, NDArray] | None = None
         for f1 in widths[0]:
             for f2 in widths[1]:
-                design = np.stack([spread[f1], spread[f2], self.ones], axis=1) * weight[:, None]
+                design = np.stack([spread[f1] + self.beyond, spread[f2] + self.beyond, self.ones], axis=1)
+                design *= weight[:, None]
                 (c1, c2, b), _ = nnls(design.T @ design, design.T @ (self.counts * weight))
                 k = max(c1 + c2, 1e-12)
                 s = float(np.clip(c2 / k, 0.02, 0.9))
@@ -193,4 +202,5 @@ def information_at(model: SheetModel, theta: NDArray) -> NDArray:
 
 
 def unusable(why: str, fix: str) -> DataError:
+    """The error for pairs that no camera can be fitted to."""
     return DataError("These sheets cannot be fitted", where="pairs of sheet and image", why=why, fix=fix)
