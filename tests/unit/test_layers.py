@@ -33,6 +33,7 @@ ENVIRONMENTS = {
     "senmei.engines": ("dicom",),
     "senmei.phantoms": ("torch",),
     "senmei.physics": ("torch", "ants"),
+    "senmei.lab": ("torch", "ants"),
     "senmei.measures": ("torch",),
     "senmei.training": ("torch",),
     "senmei.methods": ("torch",),

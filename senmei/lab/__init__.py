@@ -1,0 +1,1 @@
+"""The paper-phantom laboratory: sheets to print, activity to plan, and scans of them registered back."""
