@@ -109,9 +109,9 @@ def scattered(
         sides, windows = own("side_counts").data, own("side_windows")
     except KeyError:
         sides, windows = None, {}
-    upper = sides is not None and sides.shape[3] > 1
+    upper = sides is not None and sides.ndim > 3
     check_sides(sides, upper or None, own("file_facts")["nuclide"], scan["scan"])
-    counts = np.moveaxis(sides, 3, 0)
+    counts = np.moveaxis(sides, 3, 0) if upper else sides[None]
     if float(scan["dose"]) < 1:
         counts, _ = thin_counts(counts, float(scan["dose"]), draw_generator(seed, "side dose", scan["scan"]))
     parts = {0: counts}

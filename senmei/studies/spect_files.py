@@ -60,7 +60,8 @@ def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any
 
     Roles: `projections` (u, v, view) or (u, v, view, gate) int32 counts; `attenuation` 1/cm, where there is a map;
     `acquisition`; `file_facts`: what else the file tells, without identifiers; where windows just below and above the
-    photopeak were acquired, `side_counts` (u, v, view, 1 or 2) int32, all gates together, and `side_windows`.
+    photopeak were acquired, `side_counts` (u, v, view) or, with an upper one, (u, v, view, 2)
+    int32, all gates together, and `side_windows`.
     Columns: `full_counts`, `window`, `collimator`. Raises DataError naming the image: no photopeak window, no known
     collimator, no counts, or a map on another grid.
     """
@@ -100,7 +101,7 @@ def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any
     }
     if row.get("attenuation_path") and cohort["attenuation"] != "none":
         roles["attenuation"] = read_map(Path(row["attenuation_path"]), acquisition, where)
-    roles |= _beside(told, number)
+    roles |= _beside(told, number, where)
     columns = {
         "full_counts": int(data.sum(dtype=np.int64)),
         "window": f"{window.low_kev:g}-{window.high_kev:g}",
@@ -109,7 +110,7 @@ def read_acquisition(row: Row, cohort: Mapping[str, Any]) -> tuple[dict[str, Any
     return roles, columns
 
 
-def _beside(told: Projections, peak: int) -> dict[str, Any]:
+def _beside(told: Projections, peak: int, where: object) -> dict[str, Any]:
     """Roles of the energy windows beside the photopeak; none where there is no lower one."""
     from senmei.physics.spect.counts import as_counts
     from senmei.physics.spect.scatter_windows import side_windows
@@ -118,7 +119,8 @@ def _beside(told: Projections, peak: int) -> dict[str, Any]:
     if lower is None:
         return {}
     chosen = [lower] if upper is None else [lower, upper]
-    counts = np.stack([as_counts(told.counts[n], "energy window").sum(axis=0) for n in chosen], axis=-1)
+    counts = np.stack([as_counts(told.counts[n], where).sum(axis=0) for n in chosen], axis=-1)
+    counts = counts[..., 0] if upper is None else counts  # a last axis of one would not come back from a file
     widths = [told.windows[n].high_kev - told.windows[n].low_kev for n in (lower, peak, *chosen[1:])]
     return {
         "side_counts": Volume(counts.astype(np.int32), np.diag([told.pixel_mm, told.pixel_mm, 1.0, 1.0])),

@@ -17,6 +17,7 @@ from senmei.core.volume import Volume
 from senmei.io.deidentify import subject_label
 from senmei.io.projection_store import load_projections, save_projections
 from senmei.io.projections import EnergyWindow, Projections
+from senmei.io.roles import load_role, save_role
 from senmei.io.table_schemas import check_table
 from senmei.physics.spect.energy_windows import camera_of, choose_window
 from senmei.physics.spect.geometry import Acquisition, grid_of
@@ -377,8 +378,6 @@ def test_maps_are_turned_upright_and_never_moved(tmp_path: Path) -> None:
     back = upright(Volume(turned.data, affine))
     assert np.array_equal(back.data, mu.data)
     assert np.allclose(back.affine, mu.affine)
-    from senmei.io.roles import save_role
-
     fine = np.repeat(np.repeat(np.repeat(mu.data, 2, 0), 2, 1), 2, 2)
     affine = mu.affine @ np.diag([0.5, 0.5, 0.5, 1])
     affine[:3, 3] = mu.affine[:3, 3] - 0.25 * np.diag(mu.affine)[:3]
@@ -520,7 +519,10 @@ def test_scatter_told_by_windows_is_shared_out_as_the_photons_are(
     cohort, settings = parts(BY_WINDOW)
     raw = SPECTDenoise().read(row, cohort)
     assert raw is not None
-    assert np.array_equal(raw["side_counts"].data[..., 0], both.counts[1, 0])
+    assert np.array_equal(raw["side_counts"].data, both.counts[1, 0])
+    for role, value in raw.items():  # as the next stage will find them
+        if role != "columns":
+            raw[role] = load_role(save_role(tmp_path / role, value), ndim=(3, 4))
     assert raw["side_windows"]["widths_kev"] == pytest.approx([14.0, 28.1])
     scan = {"scan": "sub-1_acq-dose100", "dose": 1.0}
     first = [0, 1, 2, 2, 1]  # a pair, and the same the other way round
@@ -556,6 +558,27 @@ def test_scatter_is_not_told_by_windows_that_are_not_there(
             {**cohort, "source": "simulate", "engine": "builtin", "phantom": "torso"}, settings
         )
     assert refused.value.where == "degradation.reconstruction.scatter: window"
+
+
+def test_a_window_on_either_side_makes_a_trapezoid(
+    plain: Projections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peak = plain.counts
+    sides = [(EnergyWindow("", 120.0, 126.0), peak // 10), (EnergyWindow("", 155.0, 158.0), peak // 40)]
+    three = replace(
+        plain,
+        counts=np.concatenate([sides[0][1], peak, sides[1][1]]).astype(np.int32),
+        windows=(sides[0][0], PEAK, sides[1][0]),
+        nuclide="Tc-99m",
+    )
+    row = image_of(three, mu_of(PLAIN), tmp_path, monkeypatch)
+    raw = SPECTDenoise().read(row, parts()[0])
+    assert raw is not None
+    assert raw["side_counts"].data.shape == (40, 26, 30, 2)
+    assert raw["side_windows"]["widths_kev"] == pytest.approx([6.0, 28.1, 3.0])
+    (found,) = scattered(raw.__getitem__, [0], np.ones(1), {"scan": "x", "dose": 1.0}, SEED)
+    lower, upper = (counts.sum() for _, counts in sides)
+    assert found.sum() == pytest.approx((lower / 6 + upper / 3) * 28.1 / 2, rel=0.02)
 
 
 # ---- what is refused before anything runs ----
