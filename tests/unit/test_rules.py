@@ -116,7 +116,7 @@ def test_no_run_blocks_no_shell_no_retries(file: Path) -> None:
 
 
 def test_stage_files_state_their_contract() -> None:
-    for name in ("cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"):
+    for name in ("engine", "cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"):
         head = (ROOT / "rules" / f"{name}.smk").read_text().split('"""')[1]
         assert "Needs:" in head, name
         assert "Makes:" in head, name
