@@ -69,12 +69,12 @@ class GammaCamera:
     energy_resolution: float = 0.10
 
     def __post_init__(self):
-        if self.collimator not in COLLIMATORS:
+        if not isinstance(self.collimator, str) or self.collimator not in COLLIMATORS:
             raise ConfigError(
                 f"unknown collimator '{self.collimator}'",
                 where="gamma camera: collimator",
                 why="only collimators whose holes, septa and length are known can be simulated",
-                fix=nearest(self.collimator, COLLIMATORS),
+                fix=nearest(str(self.collimator), COLLIMATORS),
             )
         limits = {
             "intrinsic_fwhm_mm": (0.0, 20.0),

@@ -208,6 +208,28 @@ def test_settings_that_are_refused(settings, told):
     assert told in str(caught.value)
 
 
+def test_nonsense_is_refused_as_such():
+    """Whatever a file may say: either a camera whose response is finite, or a message that names the setting."""
+    nonsense = [None, True, "", "x", -1, 0, 1, 1e9, float("nan"), float("inf"), [], {}, {"fwhm_mm": 7.0}]
+    accepted, told = 0, []
+    for name in PlanarCamera().to_dict():
+        for value in nonsense:
+            try:
+                camera = PlanarCamera.from_dict({name: value})
+            except ConfigError as error:
+                told.append(error.where)
+            else:
+                accepted += 1
+                assert np.isfinite([camera.counts_per_mbq, camera.psf_fwhm_mm, camera.image_pixel_mm]).all()
+    assert accepted > 15
+    assert all(w.startswith(("planar camera", "gamma camera", "dead", "camera response")) for w in told)
+    for values in ({"sensitivity_cps_per_mbq": -1.0, "fwhm_mm": 7.0}, {"sensitivity_cps_per_mbq": 1.0}):
+        with pytest.raises(ConfigError):
+            PlanarCamera.from_dict({"measured": values})
+    with pytest.raises(ConfigError, match=r"impossible value 1\.5"):
+        Response(50.0, 7.0, scatter_fraction=1.5)
+
+
 @pytest.mark.parametrize(
     ("activity", "told"),
     [

@@ -91,7 +91,9 @@ def test_rule_of_the_shortest_septal_path():
 
 
 def slab_by_monte_carlo(n, thickness_mm, histories):
-    """(scattered over unscattered counts, half radius in mm) of a point under a slab, by the photons of SPECT."""
+    """Of a point under a slab, by the photons of SPECT: scattered over unscattered counts; the radius in mm that half
+    of the scattered lie within, and their shares within half and twice as much.
+    """
     voxel, wide = 2.5, 121
     deep = round(thickness_mm / voxel)
     mu = np.zeros((wide, wide, deep + 1))
@@ -116,7 +118,9 @@ def slab_by_monte_carlo(n, thickness_mm, histories):
     radius, count = np.concatenate(radii), np.concatenate(counts)
     order = np.argsort(radius)
     so_far = np.cumsum(count[order])
-    return so_far[-1] / unscattered, float(np.interp(so_far[-1] / 2, so_far, radius[order]))
+    half = float(np.interp(so_far[-1] / 2, so_far, radius[order]))
+    near, far = (np.interp(r * half, radius[order], so_far / so_far[-1]) for r in (0.5, 2.0))
+    return so_far[-1] / unscattered, half, near, far
 
 
 @pytest.mark.parametrize(
@@ -124,10 +128,13 @@ def slab_by_monte_carlo(n, thickness_mm, histories):
 )
 def test_layer_against_monte_carlo(name, thickness):
     n = NUCLIDES[name]
-    ratio, half = slab_by_monte_carlo(n, thickness, 60_000)
+    ratio, half, near, far = slab_by_monte_carlo(n, thickness, 60_000)
     layer = layer_scatter(n.energy_kev, n.window, n.energy_resolution, thickness)
     assert layer.to_primary == pytest.approx(ratio, rel=0.07)
     assert layer.fwhm_mm == pytest.approx(2 * half, rel=0.15 if name == "Tl-201" else 0.08)
+    # a Gaussian has 16 % within half its half radius, and 94 % within twice: the true spread is broader both ways
+    assert 0.16 < near < 0.34
+    assert 0.68 < far < 0.94
 
 
 def test_layer():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,10 +79,11 @@ class PlanarCamera:
         observed_rate(1.0, self.dead_time_us, self.dead_time_model)
         self.gamma_camera()
         wanted = self.field_mm / (self.matrix * self.zoom)
-        if self.pixel_mm is not None and not abs(self.pixel_mm / wanted - 1) <= 0.02:
+        pixel = self.pixel_mm
+        if pixel is not None and not (isinstance(pixel, int | float) and abs(pixel / wanted - 1) <= 0.02):
             raise _bad(
                 "pixel_mm",
-                f"pixels of {self.pixel_mm:g} mm contradict matrix and zoom",
+                f"pixels of {pixel} mm contradict matrix and zoom",
                 f"{self.matrix} pixels at zoom {self.zoom:g} of a {self.field_mm:g} mm field are of {wanted:.4g} mm",
                 "correct the one of the three that is wrong; headers often keep the pixel of zoom 1",
             )
@@ -210,8 +211,8 @@ class PlanarCamera:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PlanarCamera:
         """The camera of a dictionary; what it leaves out has its default. Raises ConfigError for unknown keys."""
-        values = dict(values)
         _known(values, cls, "planar camera")
+        values = dict(values)
         if values.get("measured") is not None and not isinstance(values["measured"], Response):
             _known(values["measured"], Response, "planar camera: measured")
             values["measured"] = Response(**values["measured"])
@@ -231,11 +232,17 @@ def draw_counts(expected: Volume, rng: np.random.Generator) -> Volume:
 
 
 def _known(values: Mapping[str, Any], kind: type, where: str) -> None:
-    known = [f.name for f in fields(kind)]
+    if not isinstance(values, Mapping):
+        why = f"it is {values!r}, not a set of named values"
+        raise ConfigError("no description of a camera", where=where, why=why, fix="give names and values")
+    known = {f.name: f.default is MISSING for f in fields(kind)}
     for key in values:
         if key not in known:
             why, fix = "a camera has no such setting", nearest(key, known)
             raise ConfigError(f"unknown setting '{key}'", where=where, why=why, fix=fix)
+    for key, required in known.items():
+        if required and key not in values:
+            raise ConfigError(f"'{key}' is missing", where=where, why="it has no default", fix="give it")
 
 
 def _bad(name: str, what: str, why: str, fix: str = "correct the description of the camera") -> ConfigError:

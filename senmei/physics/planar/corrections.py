@@ -136,9 +136,9 @@ def _tau(dead_time_us: float, model: str) -> float:
             f"unknown model '{model}'",
             where="dead time",
             why="a camera is paralysable or not",
-            fix=nearest(model, MODELS),
+            fix=nearest(str(model), MODELS),
         )
-    if not math.isfinite(dead_time_us) or dead_time_us < 0:
+    if not isinstance(dead_time_us, int | float) or not math.isfinite(dead_time_us) or dead_time_us < 0:
         raise ConfigError(
             f"impossible value {dead_time_us!r}",
             where="dead_time_us",

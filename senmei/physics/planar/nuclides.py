@@ -82,12 +82,12 @@ NUCLIDES: dict[str, Nuclide] = {
 
 def nuclide(name: str) -> Nuclide:
     """The nuclide of this name. Raises ConfigError naming the nearest known one."""
-    if name not in NUCLIDES:
+    if not isinstance(name, str) or name not in NUCLIDES:
         raise ConfigError(
             f"unknown nuclide '{name}'",
             where="planar camera: nuclide",
             why="only nuclides whose photons are tabulated can be simulated",
-            fix=nearest(name, NUCLIDES),
+            fix=nearest(str(name), NUCLIDES),
         )
     return NUCLIDES[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from senmei.core.errors import ConfigError
 from senmei.physics import photons
 from senmei.physics.gamma_camera import COLLIMATORS, PEAK_EFFICIENCY, GammaCamera
 from senmei.physics.planar.layer import layer_scatter
@@ -16,7 +17,8 @@ from senmei.physics.planar.septa import septal_penetration
 class Response:
     """How an image arises, measured or computed: counts per MBq and second, and the three Gaussians of its blur.
 
-    scatter_fraction : of the counts that came through the holes. penetration_fraction : of all counts.
+    scatter_fraction : of the counts that came through the holes. penetration_fraction : of all counts. Raises
+    ConfigError for what cannot be: fractions are 0 to 1, all is finite and 0 or more.
     """
 
     sensitivity_cps_per_mbq: float
@@ -25,6 +27,18 @@ class Response:
     scatter_fwhm_mm: float = 0.0
     penetration_fraction: float = 0.0
     penetration_fwhm_mm: float = 0.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            most = 1.0 if name.endswith("fraction") else math.inf
+            if not number or not 0 <= value <= most:
+                raise ConfigError(
+                    f"impossible value {value!r}",
+                    where=f"camera response: {name}",
+                    why="it must be a number " + ("from 0 to 1" if most == 1 else "of 0 or more"),
+                    fix="correct what was measured or given",
+                )
 
     def components(self) -> list[tuple[float, float]]:
         """(share, FWHM in mm) of each Gaussian; the shares add up to 1."""
