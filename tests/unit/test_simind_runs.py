@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from senmei.core.errors import ConfigError, DataError, EngineError, StorageError
+from senmei.core.errors import ConfigError, EngineError, StorageError
 from senmei.engines.simind import (
     Settings,
     average_runs,
     check_simind,
-    load_run,
     run_simind,
     seed_number,
     write_inputs,
@@ -390,23 +389,3 @@ def test_runs_that_do_not_belong_together(behaved, tmp_path):
     with pytest.raises(EngineError, match="cannot be averaged") as caught:
         average_runs([first, other])
     assert "geometry" in caught.value.why
-
-
-def test_a_run_is_kept_in_a_file(behaved, tmp_path):
-    result = run(behaved, tmp_path / "a", seed=1)
-    result.save(tmp_path / "run.npz")
-    found = load_run(tmp_path / "run.npz")
-    assert found.seeds == result.seeds
-    assert found.histories == result.histories
-    assert found.facts == dict(result.facts)
-    for part in ("total", "scatter", "primary"):
-        np.testing.assert_array_equal(getattr(found, part), getattr(result, part))
-    content = (tmp_path / "run.npz").read_bytes()
-    assert str(tmp_path).encode() not in content
-    for damaged in (content[: len(content) // 2], b"", b"text", content[:-400] + b"\0" * 400):
-        (tmp_path / "bad.npz").write_bytes(damaged)
-        with pytest.raises(DataError, match="Cannot read a simulation"):
-            load_run(tmp_path / "bad.npz")
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(DataError, match="Cannot read a simulation"):
-        load_run(tmp_path / "other.npz")

@@ -3,8 +3,7 @@
     installation = check_simind(isotope="tc99m", collimator="se-lehr")       # when the workflow is parsed
     inputs = write_inputs(folder, activity, mu, acquisition, settings)       # one folder a job
     run = run_simind(inputs, installation, seed=3)                           # one seed a job: a cluster can spread them
-    run.save(path)
-    mean = average_runs([load_run(path) for path in paths])                  # weighted by histories, never a sum
+    mean = average_runs([run, another, ...])                                 # weighted by histories, never a sum
     counts = mean.expected_counts(mbq=300, seconds=20)                       # then Poisson
 
 Names are looked up when they are used: importing this package costs nothing.
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from senmei.engines.simind.inputs import Inputs, write_inputs
     from senmei.engines.simind.installation import Installation, check_simind
     from senmei.engines.simind.run import read_run, run_simind
-    from senmei.engines.simind.runs import SimindRun, WindowCounts, average_runs, load_run
+    from senmei.engines.simind.runs import SimindRun, WindowCounts, average_runs
     from senmei.engines.simind.settings import Settings, collimator_code
 
 _HOME = {
@@ -32,7 +31,6 @@ _HOME = {
     "average_runs": "runs",
     "check_simind": "installation",
     "collimator_code": "settings",
-    "load_run": "runs",
     "read_run": "run",
     "run_simind": "run",
     "seed_number": "command",
@@ -47,7 +45,6 @@ __all__ = [
     "average_runs",
     "check_simind",
     "collimator_code",
-    "load_run",
     "read_run",
     "run_simind",
     "seed_number",

@@ -1,22 +1,16 @@
-"""Runs of SIMIND as data: one seed's projections, the average of several, and the file that a run is kept in."""
+"""Runs of SIMIND as data: one seed's projections, and the average of several."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from senmei.core.errors import DataError, EngineError
-from senmei.io.atomic import atomic_path
+from senmei.core.errors import EngineError
 
-_FORMAT = 1
 _PARTS = ("total", "scatter", "primary")
-_MOST = 1 << 32  # bytes of an array
 
 
 @dataclass(frozen=True)
@@ -63,44 +57,6 @@ class SimindRun:
         if not (mbq > 0 and seconds > 0):
             raise ValueError("activity and time are above zero")
         return self.total.astype(np.float64) * (mbq * seconds)
-
-    def save(self, path: Path) -> None:
-        """Write everything to one file (.npz), atomically."""
-        head = {
-            "format": _FORMAT,
-            "levels": [[w.low_kev, w.high_kev] for w in self.windows],
-            "histories": self.histories,
-            "seeds": list(self.seeds),
-            "facts": dict(self.facts),
-        }
-        arrays = {f"{part}{i}": getattr(w, part) for i, w in enumerate(self.windows) for part in _PARTS}
-        text = np.frombuffer(json.dumps(head, sort_keys=True).encode(), np.uint8)
-        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, head=text, **arrays)
-
-
-def load_run(path: Path) -> SimindRun:
-    """A run written by `SimindRun.save`. Raises DataError if the file is none, or is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            head = json.loads(stored["head"].tobytes())
-            if head["format"] != _FORMAT:
-                raise ValueError("another format")
-            windows = []
-            for i, (low, high) in enumerate(head["levels"]):
-                parts = [stored[f"{part}{i}"] for part in _PARTS]
-                if any(p.ndim != 3 or p.dtype != np.float32 or p.shape != parts[0].shape for p in parts):
-                    raise ValueError("arrays that do not belong together")
-                windows.append(WindowCounts(float(low), float(high), *parts))
-            seeds = tuple(int(seed) for seed in head["seeds"])
-            return SimindRun(tuple(windows), float(head["histories"]), seeds, head["facts"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            "Cannot read a simulation",
-            where=path,
-            why=f"it is no file of a SIMIND run, or is damaged ({type(error).__name__})",
-            fix="delete it and run the simulation again",
-        ) from error
 
 
 def average_runs(runs: Sequence[SimindRun]) -> SimindRun:
