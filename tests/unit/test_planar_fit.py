@@ -107,6 +107,28 @@ def test_sheet_in_air():
     assert any("does not explain" in w for w in wrong.warnings)
 
 
+def test_nothing_scattered_and_no_background():
+    """Numbers whose truth is 0 come out as 0 or within their errors of it; two Gaussians of one width are noticed."""
+    bare = replace(CAMERA, measured=Response(87.0, 7.0), background_cps_per_cm2=0.0)
+    kinds = set()
+    for seed in range(4):
+        fit = fit_camera([measured(teacher(), bare, seed)], "Tc-99m")
+        v, e = fit.values, fit.errors
+        assert fit.goodness.good
+        assert v["background_cps_per_cm2"] < 4 * np.nan_to_num(e["background_cps_per_cm2"]) + 1e-9
+        if v["scatter_fraction"] == 0.0:
+            kinds.add("none")
+            assert v["scatter_fwhm_mm"] == 0.0
+            assert np.isnan(e["scatter_fraction"])
+            assert fit.warnings == ()
+            assert v["fwhm_mm"] == pytest.approx(7.0, abs=4 * e["fwhm_mm"])
+        else:
+            kinds.add("some")
+            assert v["scatter_fraction"] < 0.03 or fit.warnings
+        json.dumps(fit.to_dict(), allow_nan=False)
+    assert "none" in kinds
+
+
 def test_penetration_is_told_or_taken_for_scatter():
     camera = PlanarCamera("LEHR", "I-123", matrix=128, time_s=1200.0, layer_mm=50.0)
     truth, pair = camera.response, measured(teacher(), camera)

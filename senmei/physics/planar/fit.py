@@ -28,10 +28,10 @@ from senmei.physics.planar.response import Response
 class CameraFit:
     """What `fit_camera` found.
 
-    values, errors : by name (`NAMES`); the error of a number that was given or lies at the limit of what is possible is
-    0 or nan. correlation : (free, free) of the `free` names. goodness : see `Goodness`. residuals : Pearson's, a map
-    (x, y, 1) float32 of each image. offsets : how far each lies from its sheet. penetration : the share and FWHM
-    that were given. warnings : sentences.
+    values, errors : by name (`NAMES`); the error of a number that was given is 0, of one at the limit of what can be
+    (no scatter, no background) nan. correlation : (free, free) of the `free` names. goodness : see `Goodness`.
+    residuals : Pearson's, a map (x, y, 1) float32 of each image. offsets : how far each lies from its sheet.
+    penetration : the share and FWHM that were given. warnings : sentences.
     """
 
     values: dict[str, float]
@@ -118,6 +118,8 @@ def _result(model: SheetModel, theta: NDArray, information: NDArray, steady: boo
     errors = dict.fromkeys(NAMES, 0.0)
     for j, i in enumerate(model.free):  # theta of widths and sensitivity are logarithms
         errors[NAMES[i]] = float(error[j] * (values[i] if i in (0, 2, 3) else 1.0))
+    if values[1] == 0.0 and NAMES[2] in free:  # nothing is scattered, so that its width means nothing
+        values[2], errors[NAMES[2]] = 0.0, float("nan")
     m = model.expected(theta)
     edges = np.cumsum([int(i.used.sum()) for i in model.images])[:-1]
     expected = []
@@ -180,7 +182,7 @@ def _warnings(
     told = []
     if not steady:
         told.append("The fit has not settled: its numbers are where it was stopped.")
-    for j in at_limit:
+    for j in (j for j in at_limit if values[free[j]] != 0.0):  # no scatter, no background: these may be
         told.append(
             f"{free[j]} is at the limit of what is possible ({values[free[j]]:.4g}): it has no standard error."
         )
@@ -198,7 +200,10 @@ def _warnings(
                     f"{free[j]} and {free[i]} cannot be told apart (correlation {correlation[i, j]:.3f})."
                 )
     if scattering and "scatter_fwhm_mm" in free and values["scatter_fwhm_mm"] < 1.5 * values["fwhm_mm"]:
-        told.append("Scatter is hardly broader than the resolution: the two Gaussians are one peak's shape.")
+        told.append(
+            "Scatter is hardly broader than the resolution: the two Gaussians are one peak's shape. "
+            "Hold `scatter_fraction` at 0 if nothing but air is before the sheet."
+        )
     if not goodness.good:
         told.append(
             f"The model does not explain the images: chi² per pixel {goodness.chi2_per_dof:.2f}, per block of "
