@@ -1,0 +1,87 @@
+"""SRCNN, modified: three convolutions on the bicubic image."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from senmei.methods.super_resolution import SuperResolutionNetwork, he_start, spread_words
+from senmei.methods.upsampling import upsample
+
+_KERNELS = (9, 1, 5)
+
+
+class ThreeConvolutions(nn.Module):
+    """conv5(relu(conv1(relu(conv9(bicubic image))))), with `residual` added to the bicubic image.
+
+    [Dong 2014, ECCV 8692:184; Dong 2016, IEEE TPAMI 38:295: 9-1-5, n1 = 64, n2 = 32]. Modified: the borders are padded,
+    so that the image keeps its size; what it is told are further channels; the output may be a residual, from zero on;
+    the loss, and Muon and AdamW in place of plain gradient descent with a slower last layer.
+    """
+
+    def __init__(self, channels: int, factor: int, words: int, residual: bool) -> None:
+        super().__init__()
+        self.factor, self.residual = factor, residual
+        first, mapping, last = _KERNELS
+        half = max(channels // 2, 1)
+        self.extract = nn.Conv2d(1 + words, channels, first, padding=first // 2)
+        self.map = nn.Conv2d(channels, half, mapping)
+        self.reconstruct = nn.Conv2d(half, 1, last, padding=last // 2)
+        he_start(self, self.reconstruct, residual)
+
+    def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+        """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
+        start = self.factor**2 * upsample(x.float(), self.factor, "bicubic")
+        h = spread_words(start, words).contiguous(memory_format=torch.channels_last)
+        y = self.reconstruct(functional.relu(self.map(functional.relu(self.extract(h))))).float()
+        return start + y if self.residual else y
+
+
+class SRCNNPlanar(SuperResolutionNetwork):
+    """SRCNN, modified (see `ThreeConvolutions`, and `SuperResolutionNetwork` for the other settings).
+
+    channels : filters of the first layer, half as many in the second; as published 64.
+    """
+
+    title: ClassVar[str] = "SRCNN (modified)"
+    sentence: ClassVar[str] = (
+        "SRCNN (9-1-5, {settings[channels]} filters, {card[parameters]} weights; modified: padded, added to the "
+        "bicubic image) was trained for {settings[steps]} steps on patches of {settings[patch]} camera pixels (loss: "
+        "{settings[loss]}; rotations: {settings[rotations]})."
+    )
+    references: ClassVar[tuple[str, ...]] = (
+        "Dong C, Loy CC, He K, Tang X. Image super-resolution using deep convolutional networks. "
+        "IEEE Trans Pattern Anal Mach Intell 2016;38:295-307.",
+    )
+    settings: ClassVar[tuple[str, ...]] = (*SuperResolutionNetwork.settings, "channels")
+
+    def __init__(
+        self,
+        channels: int = 64,
+        steps: int = 20000,
+        batch: int = 8,
+        patch: int = 24,
+        learning_rate: float = 1e-3,
+        loss: str = "mse_ssim",
+        rotations: bool = True,
+        informed: bool = True,
+        residual: bool = True,
+        fresh_noise: bool = False,
+        flips: bool = False,
+        precision: str = "auto",
+        keep_counts: str = "total",
+        target: str = "reference",
+    ) -> None:
+        super().__init__(
+            steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, loss=loss, rotations=rotations,
+            informed=informed, residual=residual, fresh_noise=fresh_noise, flips=flips, precision=precision,
+            keep_counts=keep_counts, target=target, channels=channels,
+        )  # fmt: skip
+        self.channels = int(channels)
+
+    def network(self, factor: int) -> nn.Module:
+        """A fresh `ThreeConvolutions`."""
+        return ThreeConvolutions(self.channels, factor, self.words, self.residual)

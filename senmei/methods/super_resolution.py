@@ -1,0 +1,323 @@
+"""What the networks for planar images share: settings, training on pairs, restoring whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from senmei.core.errors import ConfigError, DataError
+from senmei.core.example import Example
+from senmei.core.method import FitContext
+from senmei.core.seeds import derive_seed, short_hash
+from senmei.methods.planar import PlanarMethod, Sheet, judged_range, truth
+from senmei.methods.restoration_network import seeded
+from senmei.methods.tuned import positive, whole
+from senmei.training.loop import Player, Schedule, mixed_precision, precision_used
+from senmei.training.loop import train as train_loop
+from senmei.training.planar_losses import WINDOW, find_planar_loss
+from senmei.training.planar_patches import PlanarSampling, PlanarScan, PlanarSource
+
+TOLD = 3  # what networks may be told beside the image: noise level, blur, scatter
+_FACTOR = "factor"  # the name under which the factor is kept with the weights
+_STATISTICS = 12  # batches that the statistics of batch normalisation are taken from
+
+
+class SuperResolutionNetwork(PlanarMethod):
+    """Base of the learned methods: `low` in, the reference out, patches against patches of the same places.
+
+    Images are in units of the scale of `low` (`bright_counts`), found in the image that goes in; the reference only
+    decides what is learned, never what is done. The loss is that of images in units of the scan's data range. Networks
+    work at any size of image; one serves one factor, that of its training scans, which is kept with the weights.
+
+    steps, batch, patch : training steps, patches a step, their edge in camera pixels (at most the image's).
+    learning_rate : peak of the schedule. loss : `mse`, or `mse_ssim`: MSE + (1 - SSIM). rotations : learn on
+    all four quarter turns. informed : tell the network, as further channels, the noise level 1 / sqrt(scale), the blur
+    (FWHM in camera pixels) and the scatter fraction, so that one serves all doses and cameras. residual : predict what
+    bicubic interpolation lacks, from zero on. fresh_noise : draw new counts of the noise-free `expected` in every step,
+    where scans were simulated; otherwise the counts of `low` are all there is. flips : average over the eight turned
+    and mirrored images when applied. precision : auto, float32 or bf16. Others: see `PlanarMethod`.
+    Raises ConfigError for values that mean nothing.
+    """
+
+    family: ClassVar[str] = "learned"
+    together: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("low", "reference", "camera")
+    tunes_on: ClassVar[tuple[str, ...]] = ("low", "reference", "camera")
+    settings: ClassVar[tuple[str, ...]] = (
+        "target", "steps", "batch", "patch", "learning_rate", "loss", "rotations", "informed", "residual",
+        "fresh_noise", "precision",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        batch: int,
+        patch: int,
+        learning_rate: float,
+        loss: str,
+        rotations: bool,
+        informed: bool,
+        residual: bool,
+        fresh_noise: bool,
+        flips: bool,
+        precision: str,
+        keep_counts: str,
+        target: str,
+        **sizes: int,
+    ) -> None:
+        super().__init__(keep_counts=keep_counts, target=target)
+        for name, value in {"steps": steps, "batch": batch, "patch": patch, **sizes}.items():
+            whole(name, value)
+        positive("learning_rate", learning_rate)
+        find_planar_loss(loss)
+        mixed_precision(precision, "cpu")
+        self.steps, self.batch, self.patch = int(steps), int(batch), int(patch)
+        self.learning_rate, self.loss, self.precision = float(learning_rate), loss, precision
+        self.rotations, self.informed, self.residual = bool(rotations), bool(informed), bool(residual)
+        self.fresh_noise, self.flips = bool(fresh_noise), bool(flips)
+        self._network: nn.Module | None = None
+        self._factor, self._device = 0, "cpu"
+
+    def network(self, factor: int) -> nn.Module:
+        """A fresh network: (n, 1, x, y) image and (n, k, 1, 1) words -> (n, 1, x factor, y factor), the same unit."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def words(self) -> int:
+        """How many numbers the network is told."""
+        return TOLD if self.informed else 0
+
+    def arithmetic(self, device: str) -> str:
+        """As `precision` says."""
+        return precision_used(self.precision, device)
+
+    # Fitting
+
+    def fit(
+        self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
+    ) -> Mapping[str, np.ndarray]:
+        """Train on the pairs of `train`; the step that is kept has the highest PSNR on `validation`."""
+        source = self.source(train, context)
+        judge = PlanarPSNR(self, validation, source, context)
+        schedule, loss_of = (
+            Schedule(self.steps, self.learning_rate, validations=5),
+            find_planar_loss(self.loss),
+        )
+        fresh = seeded(lambda: self.network(source.factor), derive_seed(context.seed, "weights"))
+        player = Player(fresh.to(context.device), schedule)
+
+        def update(t: int) -> dict[str, float]:
+            data = source.batch(t, context.device, context.team)
+            with mixed_precision(self.precision, context.device):
+                restored = player.network(data.low, data.told)
+            loss = loss_of(restored.float() * data.unit, data.target * data.unit)
+            player.descend(loss)
+            return {"loss": float(loss.detach())}
+
+        identity = [("class", type(self).__name__), *((k, getattr(self, k)) for k in self.settings)]
+        key = short_hash(identity, source.sampling, source.fingerprint(), context.seed, torch.__version__)
+        kept = train_loop({"network": player}, update, judge, schedule, context, key)
+        judge.statistics(kept)
+        weights = {k: v.detach().cpu().numpy().copy() for k, v in kept.state_dict().items()}
+        return {**weights, _FACTOR: np.array([source.factor], np.float32)}
+
+    def source(self, examples: Sequence[Example], context: FitContext) -> PlanarSource:
+        """The training scans that have counts. Raises DataError where they cannot be learned from together."""
+        scans = [s for s in map(self.scan, examples) if s is not None]
+        if not scans:
+            raise DataError(
+                f"Cannot train {self.title}",
+                where="training scans",
+                why="there are none with counts",
+                fix="give the training cohort a subject in the training split",
+            )
+        factors = sorted({scan.factor for scan in scans})
+        if len(factors) > 1:
+            raise DataError(
+                f"Cannot train {self.title}",
+                where="training scans",
+                why=f"their factors are {', '.join(map(str, factors))}, and one network serves one factor",
+                fix="train on scans of one pixel size, or make a study of each",
+            )
+        patch = min(self.patch, *(min(scan.low.shape) for scan in scans))
+        if self.loss == "mse_ssim" and patch * factors[0] < WINDOW:
+            raise ConfigError(
+                "The training patch is too small",
+                where=f"patch: {self.patch}",
+                why=f"of {patch * factors[0]} restored pixels; SSIM looks at {WINDOW}",
+                fix=f"give a patch of {-(-WINDOW // factors[0])} or more",
+            )
+        context.log(
+            f"{self.title}: {len(scans)} scans, {self.steps} steps of {self.batch} x {patch}^2 pixels, factor "
+            f"{factors[0]}"
+        )
+        sampling = PlanarSampling(patch, self.batch, self.rotations)
+        return PlanarSource(scans, sampling, derive_seed(context.seed, "patches"))
+
+    def scan(self, example: Example) -> PlanarScan | None:
+        """What is learned from a scan; None where nothing was counted."""
+        sheet = self.sheet(example)
+        if not sheet.scale > 0:
+            return None
+        target = truth(example, self.target, sheet)
+        expected = None
+        if self.fresh_noise:
+            expected = np.asarray(example["expected"].data, np.float32)
+            expected = np.maximum(expected.reshape(sheet.counts.shape), 0)
+        span = judged_range(example, target)
+        return PlanarScan(sheet.counts, target, sheet.factor, sheet.scale, span, self.told(sheet), expected)
+
+    def told(self, sheet: Sheet) -> tuple[float, ...]:
+        """Noise level, blur and scatter of an image, each about 1 at most; () where the network is told nothing."""
+        if not self.informed:
+            return ()
+        response = sheet.response
+        return 10 * sheet.scale**-0.5, response.fwhm_mm / sheet.pixel_mm / 2, response.scatter_fraction
+
+    # Applying
+
+    def load(self, weights: Mapping[str, np.ndarray], device: str = "cpu") -> None:
+        """Take weights. Raises DataError if they are of another network."""
+        try:
+            factor = int(weights[_FACTOR][0])
+            network = self.network(factor)
+            network.load_state_dict(
+                {k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k != _FACTOR}
+            )
+        except (RuntimeError, KeyError, IndexError, ValueError) as error:
+            raise DataError(
+                f"The weights do not fit {self.title}",
+                where="weights",
+                why=str(error).splitlines()[-1].strip(),
+                fix="use the settings the weights were trained with, or train again",
+            ) from error
+        self._factor, self._device = factor, device
+        self._network = network.to(device).eval().requires_grad_(False)
+
+    def restore(self, sheet: Sheet) -> np.ndarray:
+        """(x, y) counts per restored pixel. Raises DataError for a factor that was not trained for."""
+        if self._network is None:
+            raise ConfigError(
+                f"{self.title} has not been fitted",
+                where="weights",
+                why="a network restores nothing without weights",
+                fix="fit it and load its weights",
+            )
+        if sheet.factor != self._factor:
+            raise DataError(
+                f"{self.title} was trained for another factor",
+                where="camera: factor",
+                why=f"it restores {self._factor} pixels a side of each; the scan asks for {sheet.factor}",
+                fix="train on scans of the same pixel size",
+            )
+        return self.restored(self._network, sheet, self._device)
+
+    def restored(self, network: nn.Module, sheet: Sheet, device: str) -> np.ndarray:
+        """The image at once, in counts per restored pixel; with `flips` the mean of its eight turns."""
+        words = torch.tensor(self.told(sheet), dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+        low = sheet.counts / np.float32(sheet.scale)
+        total = np.zeros(sheet.shape, np.float32)
+        turns = [(k, mirror) for k in range(4) for mirror in (False, True)] if self.flips else [(0, False)]
+        for k, mirror in turns:
+            turned = np.rot90(low[::-1] if mirror else low, k)
+            x = torch.from_numpy(np.ascontiguousarray(turned))[None, None].to(device)
+            with torch.inference_mode(), mixed_precision(self.precision, device):
+                y = network(x, words).float().cpu().numpy()[0, 0]
+            back = np.rot90(y, -k)
+            total += back[::-1] if mirror else back
+        return total * np.float32(sheet.scale / (len(turns) * sheet.factor**2))
+
+
+class PlanarPSNR:
+    """Mean PSNR, dB, of a network over the validation scans, each in its data range."""
+
+    def __init__(
+        self,
+        method: SuperResolutionNetwork,
+        examples: Sequence[Example],
+        source: PlanarSource,
+        context: FitContext,
+    ) -> None:
+        self.method, self.source, self.context = method, source, context
+        self.cases: list[tuple[Sheet, np.ndarray, float]] = []
+        for example in examples:
+            sheet = method.sheet(example)
+            if sheet.scale > 0 and sheet.factor == source.factor:
+                target = truth(example, method.target, sheet)
+                self.cases.append((sheet, target, judged_range(example, target)))
+        if not self.cases:
+            raise DataError(
+                f"Cannot train {method.title}",
+                where="validation scans",
+                why="there are none of the factor that is trained for, and the step to keep is chosen on them",
+                fix="give the training cohort a validation subject",
+            )
+
+    def __call__(self, network: nn.Module) -> float:
+        self.statistics(network)
+        network.eval()
+        scores = []
+        for sheet, target, span in self.cases:
+            restored = self.method.finish(self.method.restored(network, sheet, self.context.device), sheet)
+            error = float(np.mean((restored - target) ** 2, dtype=np.float64))
+            scores.append(10 * np.log10(span**2 / max(error, 1e-20)))
+        return float(np.mean(scores))
+
+    def statistics(self, network: nn.Module) -> None:
+        """Means and variances of the averaged weights' own activations, where there is batch normalisation.
+
+        [Izmailov 2018, UAI, section 3.2]
+        """
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        if not norms:
+            return
+        for module in norms:
+            module.reset_running_stats()
+            module.momentum = None  # plain means, so that they do not depend on an order
+        network.train()
+        with torch.no_grad(), mixed_precision(self.method.precision, self.context.device):
+            for t in range(_STATISTICS):
+                data = self.source.batch(t, self.context.device)
+                network(data.low, data.told)
+        network.eval()
+
+
+def spread_words(x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """(n, 1 + k, x, y): the image and what is told, as channels."""
+    if not words.shape[1]:
+        return x
+    return torch.cat([x, words.expand(-1, -1, *x.shape[2:])], 1)
+
+
+def stages(factor: int) -> list[int]:
+    """The prime factors of an upsampling, in ascending order; [] for 1."""
+    found, n = [], factor
+    for prime in (2, 3, 5, 7, 11, 13):
+        while n % prime == 0:
+            found.append(prime)
+            n //= prime
+    if n > 1:
+        raise ConfigError(
+            f"No network magnifies by {factor}",
+            where=f"factor: {factor}",
+            why=f"it has the prime factor {n}",
+            fix="choose a pixel size that is 2, 3, 4, 6, 8 ... times the reference's",
+        )
+    return found
+
+
+def he_start(network: nn.Module, last: nn.Module, residual: bool) -> None:
+    """He's initial weights for rectified units, biases zero; the last convolution zero where it adds to bicubic."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.25, nonlinearity="leaky_relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if residual:
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

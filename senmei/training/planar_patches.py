@@ -1,0 +1,103 @@
+"""Planar images and what is to be made of them, as patches; batch t is a pure function of (seed, t)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from senmei.core.team import Team
+
+
+@dataclass(frozen=True)
+class PlanarScan:
+    """One training scan, (x, y) float32 each.
+
+    low : counts per camera pixel. target : counts per restored pixel, of `factor` times as many pixels a side. scale :
+    of `low`, counts per camera pixel. span : data range of the target, its unit. told : what the network is told of the
+    scan beside the image. expected : noise-free `low`, where new counts are drawn of it in every step, or None.
+    """
+
+    low: np.ndarray
+    target: np.ndarray
+    factor: int
+    scale: float
+    span: float
+    told: tuple[float, ...]
+    expected: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PlanarSampling:
+    """patch : edge in camera pixels. batch : patches a batch. rotations : by 0, 90, 180 or 270 degrees, drawn."""
+
+    patch: int
+    batch: int
+    rotations: bool = True
+
+
+@dataclass(frozen=True)
+class PlanarBatch:
+    """low : (n, 1, p, p) and target : (n, 1, p factor, p factor), both in units of the scale per camera pixel.
+
+    told : (n, k, 1, 1). unit : (n, 1, 1, 1), by which they are multiplied to be in units of the data range. float32.
+    """
+
+    low: torch.Tensor
+    told: torch.Tensor
+    target: torch.Tensor
+    unit: torch.Tensor
+
+
+class PlanarSource:
+    """Scans as an endless, indexable row of batches: scan, place and turn drawn evenly.
+
+    Raises ValueError without a scan, for scans of several factors, and for patches larger than an image.
+    """
+
+    def __init__(self, scans: Sequence[PlanarScan], sampling: PlanarSampling, seed: int) -> None:
+        if not scans:
+            raise ValueError("no scan to take patches from")
+        if len({scan.factor for scan in scans}) > 1:
+            raise ValueError("scans of several factors")
+        if sampling.patch > min(min(scan.low.shape) for scan in scans):
+            raise ValueError("a patch is larger than an image")
+        self.scans, self.sampling, self.seed = list(scans), sampling, int(seed)
+        self.factor = scans[0].factor
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the batches are made of, for telling a checkpoint of other data."""
+        digest = hashlib.sha256()
+        for scan in self.scans:
+            digest.update(repr((scan.low.shape, scan.factor, scan.scale, scan.span, scan.told)).encode())
+            for part in (scan.low, scan.target, scan.expected):
+                digest.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    def batch(self, t: int, device: str = "cpu", team: Team | None = None) -> PlanarBatch:
+        """Batch number t; of it, this process's samples where there is a team."""
+        mine = range(self.sampling.batch) if team is None else team.mine(self.sampling.batch)
+        rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in mine]
+        low, target, told, unit = zip(*rows, strict=True)
+        images = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in (low, target))
+        one, two = images
+        words = torch.tensor(told, dtype=torch.float32, device=device).reshape(len(rows), -1, 1, 1)
+        units = torch.tensor(unit, dtype=torch.float32, device=device).view(-1, 1, 1, 1)
+        return PlanarBatch(one, words, two, units)
+
+    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], float]:
+        scan = self.scans[int(rng.integers(len(self.scans)))]
+        p, f = self.sampling.patch, scan.factor
+        x, y = (int(rng.integers(n - p + 1)) for n in scan.low.shape)
+        turn = int(rng.integers(4)) if self.sampling.rotations else 0
+        here = (slice(x, x + p), slice(y, y + p))
+        low = scan.low[here] if scan.expected is None else rng.poisson(scan.expected[here])
+        target = scan.target[x * f : (x + p) * f, y * f : (y + p) * f]
+        low, target = (
+            np.ascontiguousarray(np.rot90(part, turn) * np.float32(by), dtype=np.float32)
+            for part, by in ((low, 1 / scan.scale), (target, f * f / scan.scale))
+        )
+        return low, target, scan.told, scan.scale / (f * f) / scan.span
