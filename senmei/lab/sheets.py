@@ -63,7 +63,7 @@ def write_sheets(
         "Title": "Paper phantoms",
     }
     width, height = PAPERS[layout.paper]
-    fonts = {"pdf.fonttype": 42, "font.family": "DejaVu Sans"}
+    fonts: Any = {"pdf.fonttype": 42, "font.family": "DejaVu Sans"}
     with (
         matplotlib.rc_context(fonts),
         atomic_path(out) as draft,
