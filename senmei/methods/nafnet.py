@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.super_resolution import SuperResolutionNetwork, he_start, spread_words, stages
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words, stages
 from senmei.methods.upsampling import upsample
 
 
@@ -68,7 +68,7 @@ class NAFSR(nn.Module):
     def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
         """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
         h = self.first(spread_words(x, words).contiguous(memory_format=torch.channels_last))
-        y = functional.pixel_shuffle(self.last(self.blocks(h)).float(), self.factor)
+        y = functional.pixel_shuffle(GAIN * self.last(self.blocks(h)).float(), self.factor)
         return y + self.factor**2 * upsample(x.float(), self.factor, "bicubic") if self.residual else y
 
 

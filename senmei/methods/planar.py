@@ -19,7 +19,7 @@ from senmei.physics.planar.response import Response
 
 KEEPINGS = ("total", "local", "none")
 TARGETS = ("reference", "high")
-_REACH = 6.0  # camera pixels, standard deviation of the surroundings in which `local` keeps counts
+_REACH = 3.0  # camera pixels, standard deviation of the surroundings in which `local` keeps counts
 _BRIGHT = 99.0  # percentile of the means of 3 x 3 pixels that is an image's own scale
 _NUMBERS = ("fwhm_mm", "scatter_fraction", "scatter_fwhm_mm", "penetration_fraction", "penetration_fwhm_mm")
 
@@ -85,7 +85,7 @@ class PlanarMethod(Method):
 
     keep_counts : what is done to what a method made, once values below zero are zero. `total` (default): one factor
     for the whole image, such that its total is that of `low`. `local`: a smooth map of factors first, the ratio of
-    `low` to what the camera would make of the restored image, both smoothed to a standard deviation of 6 camera
+    `low` to what the camera would make of the restored image, both smoothed to a standard deviation of 3 camera
     pixels, so that regions keep their counts as well; then the total. `none`: nothing.
     target : role that is restored: `reference`, or `high`, another collimator's image of the same sheet on the same
     grid as `low` (then the factor is 1).

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.super_resolution import SuperResolutionNetwork, he_start, spread_words
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words
 from senmei.methods.upsampling import upsample
 
 _KERNELS = (9, 1, 5)
@@ -36,7 +36,8 @@ class ThreeConvolutions(nn.Module):
         """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
         start = self.factor**2 * upsample(x.float(), self.factor, "bicubic")
         h = spread_words(start, words).contiguous(memory_format=torch.channels_last)
-        y = self.reconstruct(functional.relu(self.map(functional.relu(self.extract(h))))).float()
+        h = functional.relu(self.map(functional.relu(self.extract(h))))
+        y = GAIN * self.reconstruct(h).float()
         return start + y if self.residual else y
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from senmei.methods.planar import choose
-from senmei.methods.super_resolution import SuperResolutionNetwork, he_start, spread_words, stages
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words, stages
 from senmei.methods.upsampling import upsample
 
 STARTS = ("direct", "bicubic")
@@ -76,7 +76,8 @@ class Generator(nn.Module):
         """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
         start = x if self.before == 1 else self.before**2 * upsample(x, self.before, "bicubic")
         h = self.first(spread_words(start, words).contiguous(memory_format=torch.channels_last))
-        y = self.last(self.up(h + self.after(self.blocks(h)))).float()
+        h = self.up(h + self.after(self.blocks(h))).contiguous(memory_format=torch.channels_last)
+        y = GAIN * self.last(h).float()
         return y + self.factor**2 * upsample(x.float(), self.factor, "bicubic") if self.residual else y
 
 

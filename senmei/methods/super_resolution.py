@@ -21,6 +21,7 @@ from senmei.training.loop import train as train_loop
 from senmei.training.planar_losses import WINDOW, find_planar_loss
 from senmei.training.planar_patches import PlanarSampling, PlanarScan, PlanarSource
 
+GAIN = 0.1  # of the last convolution: one step of AdamW moves all its weights at once, and the image not by its scale
 TOLD = 3  # what networks may be told beside the image: noise level, blur, scatter
 _FACTOR = "factor"  # the name under which the factor is kept with the weights
 _STATISTICS = 12  # batches that the statistics of batch normalisation are taken from
