@@ -112,13 +112,26 @@ def repeatability(registrations: Sequence[Registration], layout: SheetLayout) ->
     )
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A sheet on the grid of an image, (x, y, 1). teacher : float32 grey, its marks (full ink) included.
+
+    mask : uint8, the pixels that lie wholly in the printed teacher. printed : uint8, all that hold ink, marks included;
+    pairing takes this one, since the marks' counts must belong to something.
+    """
+
+    teacher: Volume
+    mask: Volume
+    printed: Volume
+
+
 def teacher_in_image(
     teacher: Volume, layout: SheetLayout, registration: Registration, image: Volume, factor: int = 1
-) -> tuple[Volume, Volume]:
-    """The teacher and its mask (uint8) on the image's grid, each of whose pixels is cut into factor x factor.
+) -> Placed:
+    """The sheet on the image's grid, each of whose pixels is cut into factor x factor.
 
     The counts stay where they were measured; the teacher is brought to them: mean of 3 x 3 samples a pixel, linear
-    between the teacher's. The mask tells pixels that lie wholly within the printed image.
+    between the teacher's.
     """
     fine = (image.shape[0] * factor, image.shape[1] * factor)
     step, sub = image.voxel[0] / factor, 3
@@ -126,11 +139,20 @@ def teacher_in_image(
     points = registration.to_sheet(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
     inside = np.abs(points).max(-1) <= layout.side_mm / 2
     grey = teacher_at(layout, teacher, points[..., 0], points[..., 1])
-    blocks = (fine[0], sub, fine[1], sub)
-    affine = sheet_affine(fine, step)
-    mask = inside.reshape(blocks).min((1, 3))[..., None].astype(np.uint8)
-    mean = grey.reshape(blocks).mean((1, 3))[..., None].astype(np.float32)
-    return Volume(mean, affine), Volume(mask, affine)
+    ink = inside.copy()
+    for mark in layout.spots:
+        spot = ((points - mark) ** 2).sum(-1) <= (layout.spot_mm / 2) ** 2
+        grey[spot], ink[spot] = 1.0, True
+    blocks, affine = (fine[0], sub, fine[1], sub), sheet_affine(fine, step)
+
+    def volume(values: NDArray, kind: type) -> Volume:
+        return Volume(values[..., None].astype(kind), affine)
+
+    return Placed(
+        volume(grey.reshape(blocks).mean((1, 3)), np.float32),
+        volume(inside.reshape(blocks).min((1, 3)), np.uint8),
+        volume(ink.reshape(blocks).max((1, 3)), np.uint8),
+    )
 
 
 def _check_scale(result: Registration, image: Volume, tolerance: float, where: object) -> None:

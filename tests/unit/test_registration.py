@@ -7,12 +7,15 @@ import pytest
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.volume import Volume
+from senmei.io.projections import EnergyWindow, PlanarImage
 from senmei.lab.fiducials import find_spots
 from senmei.lab.layout import SheetLayout, printed, wedge
 from senmei.lab.registration import register_sheet, repeatability, teacher_in_image
+from senmei.lab.scans import sheet_images
 from senmei.lab.wedge import read_wedge
 from senmei.phantoms.teachers import load_teacher
 from senmei.physics.planar.camera import PlanarCamera, draw_counts
+from senmei.physics.planar.pairing import match_counts
 from senmei.physics.planar.sheet import sheet_affine
 
 LAYOUT = SheetLayout()
@@ -175,15 +178,47 @@ def test_repeatability_is_of_the_laying_and_not_of_the_counting():
 def test_the_teacher_is_brought_to_the_image():
     how = {"shift_mm": (3.2, -4.7), "angle_deg": 2.3}
     image = expose(lying(**how), 1000.0)
-    teacher, mask = teacher_in_image(TEACHER, LAYOUT, register(image), image, factor=2)
-    assert teacher.shape == mask.shape == (512, 512, 1) and mask.data.dtype == np.uint8
-    assert teacher.voxel[0] == pytest.approx(image.voxel[0] / 2)
-    inside = mask.data > 0
-    assert inside.sum() * teacher.voxel[0] ** 2 == pytest.approx(LAYOUT.side_mm**2, rel=0.03)
-    wanted = lying(**how)  # the same grid
-    assert np.abs(teacher.data - wanted)[inside].mean() < 0.02
-    wrong = lying()
-    assert np.abs(teacher.data - wrong)[inside].mean() > 0.06
+    placed = teacher_in_image(TEACHER, LAYOUT, register(image), image, factor=2)
+    assert placed.teacher.shape == placed.mask.shape == (512, 512, 1) and placed.mask.data.dtype == np.uint8
+    assert placed.teacher.voxel[0] == pytest.approx(image.voxel[0] / 2)
+    inside = placed.mask.data > 0
+    assert inside.sum() * placed.teacher.voxel[0] ** 2 == pytest.approx(LAYOUT.side_mm**2, rel=0.03)
+    marks = (placed.printed.data > 0).sum() - inside.sum()
+    assert marks * placed.teacher.voxel[0] ** 2 == pytest.approx(
+        6 * np.pi * 25 + 4 * LAYOUT.side_mm * 0.67, rel=0.3
+    )
+    assert np.abs(placed.teacher.data - lying(**how)).mean() < 0.01  # the same grid
+    assert np.abs(placed.teacher.data - lying())[inside].mean() > 0.06
+
+
+@pytest.mark.parametrize("name", ["camera", "mni152z5"])
+def test_a_scan_of_a_sheet_is_paired(name):
+    """From the print to counts on the teacher: what was printed is found again, marks and all."""
+    teacher = load_teacher(name, LAYOUT.size, LAYOUT.pixel_mm)
+    faded = teacher.like(teacher.data**1.5)  # what the printer made of it
+    image = expose(lying(faded, shift_mm=(2.0, 1.5), angle_deg=1.2), 300.0, camera=CAMERA)
+    role = CAMERA.role(2)
+    placed = teacher_in_image(teacher, LAYOUT, register(image), image, factor=2)
+    pair = match_counts(placed.teacher, image, role, placed.printed)
+    curve = np.interp([0.25, 0.5, 0.75, 1.0], pair.grey, pair.counts)
+    assert curve / curve[-1] == pytest.approx(np.array([0.25, 0.5, 0.75, 1.0]) ** 1.5, abs=0.04)
+    assert pair.numbers.counts_ratio == pytest.approx(1.0, abs=1e-6)
+    assert pair.numbers.deviance < 1.4
+    table = match_counts(placed.teacher, image, role, placed.printed, way="lut").numbers
+    assert table.deviance > 2 * pair.numbers.deviance
+
+
+def test_a_static_image_becomes_a_sheet():
+    image = expose(lying(shift_mm=(3.2, -4.7)))
+    rows = image.data[..., 0].T[::-1]  # row 0 above
+    window = EnergyWindow("photopeak", 126.0, 154.0)
+    static = PlanarImage(rows[None, None], (window,), (image.voxel[0],) * 2, ("anterior",))
+    (back,) = sheet_images(static)
+    assert np.array_equal(back.data, image.data)
+    assert register(back).shift_mm == pytest.approx((3.2, -4.7), abs=0.15)
+    oblong = PlanarImage(rows[None, None], (window,), (1.0, 1.3), ("",))
+    with pytest.raises(DataError, match="square"):
+        sheet_images(oblong)
 
 
 def test_the_wedge_tells_the_print_curve():

@@ -17,7 +17,7 @@ tells offset, count ratio and deviance of each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -27,31 +27,9 @@ from numpy.typing import NDArray
 from senmei.core.errors import ConfigError, DataError, nearest
 from senmei.core.volume import Volume
 from senmei.physics.planar.blur import BlurAndBin
+from senmei.physics.planar.pairing_numbers import PairingNumbers, judge_pairing
 
 WAYS = ("lut", "affine", "monotone")
-
-
-@dataclass(frozen=True)
-class PairingNumbers:
-    """How well a reference explains the image it was paired with, over the pixels judged.
-
-    offset : mean of reference minus measured, counts per reference pixel; offset_percent of the measured mean.
-    counts_ratio : expected over measured counts of the whole image. deviance : Poisson deviance of measured counts
-    given B r + background, per degree of freedom: about 1 where the pair agrees to within counting noise (less where
-    many pixels are empty). dilution :
-    standard deviation of the measured image over that expected of the reference through the camera, noise taken off;
-    above 1 the reference's contrast is too low, below 1 too high.
-    """
-
-    offset: float
-    offset_percent: float
-    counts_ratio: float
-    deviance: float
-    dilution: float
-
-    def to_dict(self) -> dict[str, float]:
-        """As JSON would have it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -100,7 +78,9 @@ def match_counts(
         grey, counts = _likely(pair, knots if way == "monotone" else 2, quantiles=way == "monotone")
         plane = np.where(pair.mask, np.interp(pair.grey, grey, counts), 0.0) + pair.background
     reference = teacher.like(plane[..., None].astype(np.float32))
-    return Pairing(way, grey, counts, reference, _numbers(pair, plane, 2 if way == "affine" else len(grey)))
+    parameters = 2 if way == "affine" else len(grey)
+    numbers = judge_pairing(plane, pair.spread(), pair.mask, pair.counts, pair.expected(plane), parameters)
+    return Pairing(way, grey, counts, reference, numbers)
 
 
 def compare_pairings(
@@ -207,24 +187,6 @@ def _likely(pair: _Pair, knots: int, *, quantiles: bool) -> tuple[NDArray[np.flo
     ):  # exact where there is no background; where there is, the likelihood nearly gives it
         steps = steps * wanted / now
     return at, np.cumsum(steps * unit)
-
-
-def _numbers(pair: _Pair, plane: NDArray[np.float64], parameters: int) -> PairingNumbers:
-    spread, counts = pair.spread(), pair.counts
-    expected = np.maximum(pair.expected(plane), 1e-12)
-    offset = float((plane - spread)[pair.mask].mean())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(counts > 0, counts * np.log(counts / expected), 0.0) - (counts - expected)
-    freedom = max(counts.size - parameters, 1)
-    noiseless = max(float(counts.var() - counts.mean()), 0.0) ** 0.5
-    contrast = float(expected.std())
-    return PairingNumbers(
-        offset=offset,
-        offset_percent=100.0 * offset / max(float(spread[pair.mask].mean()), 1e-12),
-        counts_ratio=float(expected.sum() / counts.sum()),
-        deviance=float(2.0 * terms.sum() / freedom),
-        dilution=noiseless / contrast if contrast > 0 else float("nan"),
-    )
 
 
 def _checked(teacher: Volume, measured: Volume, camera: Mapping[str, Any], mask: Volume | None) -> _Pair:
