@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words, stages
-from senmei.methods.upsampling import upsample
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, as_channels, he_start, stages
 
 
 class ChannelNorm(nn.Module):
@@ -51,25 +50,25 @@ class GatedBlock(nn.Module):
 
 
 class NAFSR(nn.Module):
-    """3 x 3, gated blocks, 3 x 3 to factor² channels, one pixel shuffle; added to bicubic with `residual`.
+    """3 x 3, gated blocks, 3 x 3 to factor² channels, one pixel shuffle; `added` to a base, `fed` with its pixels.
 
     [Chu 2022, CVPR Workshops (NAFSSR), figure 2, for one view]. Nothing but the last step is done on the fine grid.
     """
 
-    def __init__(self, channels: int, blocks: int, factor: int, words: int, residual: bool) -> None:
+    def __init__(self, channels: int, blocks: int, factor: int, words: int, added: bool, fed: bool) -> None:
         super().__init__()
         stages(factor)  # refuses what no network is made for
-        self.factor, self.residual = factor, residual
-        self.first = nn.Conv2d(1 + words, channels, 3, padding=1)
+        self.factor, self.fed = factor, fed
+        self.first = nn.Conv2d(1 + words + fed * factor**2, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(GatedBlock(channels) for _ in range(blocks)))
         self.last = nn.Conv2d(channels, factor**2, 3, padding=1)
-        he_start(self, self.last, residual)
+        he_start(self, self.last, added)
 
-    def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
-        h = self.first(spread_words(x, words).contiguous(memory_format=torch.channels_last))
+    def forward(self, x: torch.Tensor, words: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+        """x : (n, 1, x, y), words : (n, k, 1, 1), base and result : (n, 1, x factor, y factor), in the unit of x."""
+        h = self.first(as_channels(x, words, base if self.fed else None))
         y = functional.pixel_shuffle(GAIN * self.last(self.blocks(h)).float(), self.factor)
-        return y + self.factor**2 * upsample(x.float(), self.factor, "bicubic") if self.residual else y
+        return y if base is None else y + base
 
 
 def _gate(x: torch.Tensor) -> torch.Tensor:
@@ -107,7 +106,7 @@ class NAFNet(SuperResolutionNetwork):
         loss: str = "mse_ssim",
         rotations: bool = True,
         informed: bool = True,
-        residual: bool = True,
+        base: str = "deconvolved",
         fresh_noise: bool = False,
         flips: bool = False,
         precision: str = "auto",
@@ -116,11 +115,11 @@ class NAFNet(SuperResolutionNetwork):
     ) -> None:
         super().__init__(
             steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, loss=loss, rotations=rotations,
-            informed=informed, residual=residual, fresh_noise=fresh_noise, flips=flips, precision=precision,
+            informed=informed, base=base, fresh_noise=fresh_noise, flips=flips, precision=precision,
             keep_counts=keep_counts, target=target, channels=channels, blocks=blocks,
         )  # fmt: skip
         self.channels, self.blocks = int(channels), int(blocks)
 
     def network(self, factor: int) -> nn.Module:
         """A fresh `NAFSR`."""
-        return NAFSR(self.channels, self.blocks, factor, self.words, self.residual)
+        return NAFSR(self.channels, self.blocks, factor, self.words, self.base != "none", self.sees_base)

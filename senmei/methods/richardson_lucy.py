@@ -17,6 +17,30 @@ _LEAST = 1e-6  # of an image's mean: divisions stay finite
 _PATIENCE = 10  # iterations
 
 
+def iterates(sheet: Sheet, accelerated: bool = False) -> Iterator[np.ndarray]:
+    """The image after 1, 2, 3, ... iterations, (x, y) float32, without end."""
+    camera, counts = sheet.camera(), sheet.counts
+    least = np.float32(_LEAST * sheet.total / counts.size)
+    sensitivity = np.maximum(camera.adjoint(np.ones_like(counts)), np.float32(1e-3))
+    image = np.full(sheet.shape, max(counts.mean() - sheet.background, least) / sheet.factor**2, np.float32)
+    before, latest, earlier = image, np.zeros_like(image), np.zeros_like(image)
+    while True:
+        at = image
+        if accelerated:
+            power = float((earlier**2).sum())
+            along = float((latest * earlier).sum()) / power if power > 0 else 0.0
+            at = np.maximum(image + np.float32(np.clip(along, 0, 1)) * (image - before), least)
+        expected = camera.forward(at) + np.float32(sheet.background)
+        made = at / sensitivity * camera.adjoint(counts / np.maximum(expected, least))
+        before, image, latest, earlier = image, made, made - at, latest
+        yield image
+
+
+def deconvolved(sheet: Sheet, iterations: int, accelerated: bool = False) -> np.ndarray:
+    """(x, y) float32 counts per restored pixel after a number of iterations (see `RichardsonLucy`)."""
+    return next(islice(iterates(sheet, accelerated), iterations - 1, None))
+
+
 class RichardsonLucy(PlanarTuned):
     """Maximum likelihood of Poisson counts by expectation maximisation, x <- x / A'1 · A'(y / (A x + b)).
 
@@ -62,31 +86,11 @@ class RichardsonLucy(PlanarTuned):
     def restore_at(self, sheet: Sheet, value: float) -> np.ndarray:
         """After a number of iterations (rounded)."""
         count = max(1, round(value))
-        return next(islice(self.path(sheet), count - 1, None))
-
-    def path(self, sheet: Sheet) -> Iterator[np.ndarray]:
-        """The image after 1, 2, 3, ... iterations, (x, y) float32, without end."""
-        camera, counts = sheet.camera(), sheet.counts
-        least = np.float32(_LEAST * sheet.total / counts.size)
-        sensitivity = np.maximum(camera.adjoint(np.ones_like(counts)), np.float32(1e-3))
-        image = np.full(
-            sheet.shape, max(counts.mean() - sheet.background, least) / sheet.factor**2, np.float32
-        )
-        before, latest, earlier = image, np.zeros_like(image), np.zeros_like(image)
-        while True:
-            at = image
-            if self.accelerated:
-                power = float((earlier**2).sum())
-                along = float((latest * earlier).sum()) / power if power > 0 else 0.0
-                at = np.maximum(image + np.float32(np.clip(along, 0, 1)) * (image - before), least)
-            expected = camera.forward(at) + np.float32(sheet.background)
-            made = at / sensitivity * camera.adjoint(counts / np.maximum(expected, least))
-            before, image, latest, earlier = image, made, made - at, latest
-            yield image
+        return deconvolved(sheet, count, self.accelerated)
 
     def _search(self, cases: list[Case], label: str, context: FitContext) -> tuple[float, float]:
         """Every iteration up to `most` is judged, or until ten in a row have brought nothing."""
-        paths = [self.path(case.sheet) for case in cases]
+        paths = [iterates(case.sheet, self.accelerated) for case in cases]
         best = (-np.inf, 1)
         for number in range(1, self.most + 1):
             score = float(np.mean([self.score(c, next(p)) for c, p in zip(cases, paths, strict=True)]))

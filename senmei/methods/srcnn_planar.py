@@ -8,37 +8,37 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, as_channels, he_start
 from senmei.methods.upsampling import upsample
 
 _KERNELS = (9, 1, 5)
 
 
 class ThreeConvolutions(nn.Module):
-    """conv5(relu(conv1(relu(conv9(bicubic image))))), with `residual` added to the bicubic image.
+    """conv5(relu(conv1(relu(conv9(x))))), of the bicubic image, or of a base that is `fed`; `added` to a base.
 
-    [Dong 2014, ECCV 8692:184; Dong 2016, IEEE TPAMI 38:295: 9-1-5, n1 = 64, n2 = 32]. Modified: the borders are padded,
-    so that the image keeps its size; what it is told are further channels; the output may be a residual, from zero on;
-    the loss, and Muon and AdamW in place of plain gradient descent with a slower last layer.
+    [Dong 2014, ECCV 8692:184; Dong 2016, IEEE TPAMI 38:295: 9-1-5, n1 = 64, n2 = 32]. Modified: the borders are
+    padded, so that the image keeps its size; what it is told are further channels; the output may be added to a base,
+    from zero on; the loss; and Muon and AdamW in place of gradient descent with a slower last layer.
     """
 
-    def __init__(self, channels: int, factor: int, words: int, residual: bool) -> None:
+    def __init__(self, channels: int, factor: int, words: int, added: bool, fed: bool) -> None:
         super().__init__()
-        self.factor, self.residual = factor, residual
+        self.factor, self.fed = factor, fed
         first, mapping, last = _KERNELS
         half = max(channels // 2, 1)
         self.extract = nn.Conv2d(1 + words, channels, first, padding=first // 2)
         self.map = nn.Conv2d(channels, half, mapping)
         self.reconstruct = nn.Conv2d(half, 1, last, padding=last // 2)
-        he_start(self, self.reconstruct, residual)
+        he_start(self, self.reconstruct, added)
 
-    def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
-        start = self.factor**2 * upsample(x.float(), self.factor, "bicubic")
-        h = spread_words(start, words).contiguous(memory_format=torch.channels_last)
+    def forward(self, x: torch.Tensor, words: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+        """x : (n, 1, x, y), words : (n, k, 1, 1), base and result : (n, 1, x factor, y factor), in the unit of x."""
+        fine = base if self.fed and base is not None else self.factor**2 * upsample(x, self.factor, "bicubic")
+        h = as_channels(fine, words, None)
         h = functional.relu(self.map(functional.relu(self.extract(h))))
         y = GAIN * self.reconstruct(h).float()
-        return start + y if self.residual else y
+        return y if base is None else y + base
 
 
 class SRCNNPlanar(SuperResolutionNetwork):
@@ -69,7 +69,7 @@ class SRCNNPlanar(SuperResolutionNetwork):
         loss: str = "mse_ssim",
         rotations: bool = True,
         informed: bool = True,
-        residual: bool = True,
+        base: str = "bicubic",
         fresh_noise: bool = False,
         flips: bool = False,
         precision: str = "auto",
@@ -78,11 +78,11 @@ class SRCNNPlanar(SuperResolutionNetwork):
     ) -> None:
         super().__init__(
             steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, loss=loss, rotations=rotations,
-            informed=informed, residual=residual, fresh_noise=fresh_noise, flips=flips, precision=precision,
+            informed=informed, base=base, fresh_noise=fresh_noise, flips=flips, precision=precision,
             keep_counts=keep_counts, target=target, channels=channels,
         )  # fmt: skip
         self.channels = int(channels)
 
     def network(self, factor: int) -> nn.Module:
         """A fresh `ThreeConvolutions`."""
-        return ThreeConvolutions(self.channels, factor, self.words, self.residual)
+        return ThreeConvolutions(self.channels, factor, self.words, self.base != "none", self.sees_base)

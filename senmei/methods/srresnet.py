@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from senmei.methods.planar import choose
-from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, he_start, spread_words, stages
+from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, as_channels, he_start, stages
 from senmei.methods.upsampling import upsample
 
 STARTS = ("direct", "bicubic")
@@ -37,8 +37,8 @@ class Generator(nn.Module):
     """9 x 9, residual blocks with a skip around them, sub-pixel convolutions (3 x 3, shuffle, PReLU), 9 x 9.
 
     [Ledig 2017, CVPR, section 2.1.1 and figure 4; sub-pixel convolution: Shi 2016, CVPR]. `before` > 1: bicubic by that
-    factor comes first, the network magnifies by the rest. With `residual` the output is added to the bicubic image and
-    starts at zero. What it is told are constant further channels.
+    factor comes first, the network magnifies by the rest. `added`: the output is added to a base and starts at zero.
+    What it is told are constant further channels; with `fed`, the pixels of the base are channels as well.
     """
 
     def __init__(
@@ -49,11 +49,14 @@ class Generator(nn.Module):
         before: int,
         words: int,
         batch_norm: bool,
-        residual: bool,
+        added: bool,
+        fed: bool,
     ) -> None:
         super().__init__()
-        self.factor, self.before, self.residual = factor, before, residual
-        self.first = nn.Sequential(nn.Conv2d(1 + words, channels, 9, padding=4), nn.PReLU(channels))
+        self.before, self.fed = before, fed
+        self.first = nn.Sequential(
+            nn.Conv2d(1 + words + fed * (factor // before) ** 2, channels, 9, padding=4), nn.PReLU(channels)
+        )
         self.blocks = nn.Sequential(*(ResidualBlock(channels, batch_norm) for _ in range(blocks)))
         after: list[nn.Module] = [nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm)]
         self.after = nn.Sequential(*after, *([nn.BatchNorm2d(channels)] if batch_norm else []))
@@ -66,19 +69,19 @@ class Generator(nn.Module):
             ]
         self.up = nn.Sequential(*up)
         self.last = nn.Conv2d(channels, 1, 9, padding=4)
-        he_start(self, self.last, residual)
+        he_start(self, self.last, added)
         if not batch_norm:
             with torch.no_grad():  # a deep stack begins near its skips
                 for block in self.blocks:
                     block.body[-1].weight.mul_(_BRANCH)  # type: ignore[union-attr, index, operator]
 
-    def forward(self, x: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """x : (n, 1, x, y), words : (n, k, 1, 1). Returns (n, 1, x factor, y factor) in the unit of x."""
+    def forward(self, x: torch.Tensor, words: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
+        """x : (n, 1, x, y), words : (n, k, 1, 1), base and result : (n, 1, x factor, y factor), in the unit of x."""
         start = x if self.before == 1 else self.before**2 * upsample(x, self.before, "bicubic")
-        h = self.first(spread_words(start, words).contiguous(memory_format=torch.channels_last))
+        h = self.first(as_channels(start, words, base if self.fed else None))
         h = self.up(h + self.after(self.blocks(h))).contiguous(memory_format=torch.channels_last)
         y = GAIN * self.last(h).float()
-        return y + self.factor**2 * upsample(x.float(), self.factor, "bicubic") if self.residual else y
+        return y if base is None else y + base
 
 
 class SRResNet(SuperResolutionNetwork):
@@ -117,7 +120,7 @@ class SRResNet(SuperResolutionNetwork):
         loss: str = "mse_ssim",
         rotations: bool = True,
         informed: bool = True,
-        residual: bool = True,
+        base: str = "bicubic",
         fresh_noise: bool = False,
         flips: bool = False,
         precision: str = "auto",
@@ -126,7 +129,7 @@ class SRResNet(SuperResolutionNetwork):
     ) -> None:
         super().__init__(
             steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, loss=loss, rotations=rotations,
-            informed=informed, residual=residual, fresh_noise=fresh_noise, flips=flips, precision=precision,
+            informed=informed, base=base, fresh_noise=fresh_noise, flips=flips, precision=precision,
             keep_counts=keep_counts, target=target, channels=channels, blocks=blocks,
         )  # fmt: skip
         choose("start", start, STARTS)
@@ -141,5 +144,5 @@ class SRResNet(SuperResolutionNetwork):
         sizes: dict[str, Any] = {"channels": self.channels, "blocks": self.blocks}
         return Generator(
             **sizes, factor=factor, before=before, words=self.words, batch_norm=self.batch_norm,
-            residual=self.residual,
+            added=self.base != "none", fed=self.sees_base,
         )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ class PlanarScan:
 
     low : counts per camera pixel. target : counts per restored pixel, of `factor` times as many pixels a side. scale :
     of `low`, counts per camera pixel. span : data range of the target, its unit. told : what the network is told of the
-    scan beside the image. expected : noise-free `low`, where new counts are drawn of it in every step, or None.
+    scan beside the image. expected : noise-free `low`, where new counts are drawn of it in every step, or None. base :
+    makes of a whole image like `low` what the network adds to, an image like `target`; None where it adds to nothing.
     """
 
     low: np.ndarray
@@ -28,6 +30,7 @@ class PlanarScan:
     span: float
     told: tuple[float, ...]
     expected: np.ndarray | None = None
+    base: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,15 @@ class PlanarSampling:
 
 @dataclass(frozen=True)
 class PlanarBatch:
-    """low : (n, 1, p, p) and target : (n, 1, p factor, p factor), both in units of the scale per camera pixel.
+    """low : (n, 1, p, p), target and base : (n, 1, p factor, p factor), all in units of the scale per camera pixel.
 
-    told : (n, k, 1, 1). unit : (n, 1, 1, 1), by which they are multiplied to be in units of the data range. float32.
+    base : None where there is none. told : (n, k, 1, 1). unit : (n, 1, 1, 1), by which they are multiplied to be in
+    units of the data range. float32.
     """
 
     low: torch.Tensor
     told: torch.Tensor
+    base: torch.Tensor | None
     target: torch.Tensor
     unit: torch.Tensor
 
@@ -67,6 +72,7 @@ class PlanarSource:
             raise ValueError("a patch is larger than an image")
         self.scans, self.sampling, self.seed = list(scans), sampling, int(seed)
         self.factor = scans[0].factor
+        self._bases = [None if s.base is None or s.expected is not None else s.base(s.low) for s in scans]
 
     def fingerprint(self) -> str:
         """SHA-256 of all that the batches are made of, for telling a checkpoint of other data."""
@@ -81,23 +87,32 @@ class PlanarSource:
         """Batch number t; of it, this process's samples where there is a team."""
         mine = range(self.sampling.batch) if team is None else team.mine(self.sampling.batch)
         rows = [self._patch(np.random.default_rng([self.seed, t, i])) for i in mine]
-        low, target, told, unit = zip(*rows, strict=True)
-        images = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in (low, target))
-        one, two = images
+        low, target, base, told, unit = zip(*rows, strict=True)
+        one, two = (torch.from_numpy(np.stack(part)[:, None]).to(device) for part in (low, target))
+        three = None if base[0] is None else torch.from_numpy(np.stack(base)[:, None]).to(device)
         words = torch.tensor(told, dtype=torch.float32, device=device).reshape(len(rows), -1, 1, 1)
         units = torch.tensor(unit, dtype=torch.float32, device=device).view(-1, 1, 1, 1)
-        return PlanarBatch(one, words, two, units)
+        return PlanarBatch(one, words, three, two, units)
 
-    def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], float]:
-        scan = self.scans[int(rng.integers(len(self.scans)))]
+    def _patch(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        number = int(rng.integers(len(self.scans)))
+        scan, base = self.scans[number], self._bases[number]
         p, f = self.sampling.patch, scan.factor
         x, y = (int(rng.integers(n - p + 1)) for n in scan.low.shape)
         turn = int(rng.integers(4)) if self.sampling.rotations else 0
-        here = (slice(x, x + p), slice(y, y + p))
-        low = scan.low[here] if scan.expected is None else rng.poisson(scan.expected[here])
-        target = scan.target[x * f : (x + p) * f, y * f : (y + p) * f]
-        low, target = (
-            np.ascontiguousarray(np.rot90(part, turn) * np.float32(by), dtype=np.float32)
-            for part, by in ((low, 1 / scan.scale), (target, f * f / scan.scale))
+        coarse = (slice(x, x + p), slice(y, y + p))
+        fine = (slice(x * f, (x + p) * f), slice(y * f, (y + p) * f))
+        counts = scan.low if scan.expected is None else rng.poisson(scan.expected).astype(np.float32)
+        if scan.base is not None and base is None:
+            base = scan.base(counts)
+
+        def cut(image: np.ndarray, place: tuple[slice, slice], by: float) -> np.ndarray:
+            return np.ascontiguousarray(np.rot90(image[place], turn) * np.float32(by), dtype=np.float32)
+
+        return (
+            cut(counts, coarse, 1 / scan.scale),
+            cut(scan.target, fine, f * f / scan.scale),
+            None if base is None else cut(base, fine, f * f / scan.scale),
+            scan.told,
+            scan.scale / (f * f) / scan.span,
         )
-        return low, target, scan.told, scan.scale / (f * f) / scan.span
