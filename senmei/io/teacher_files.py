@@ -30,7 +30,7 @@ _OTHER_MODALITIES = "give CT or MR images; the camera's own images are read as s
 def read_picture(path: Path, settings: TeacherSettings) -> list[Plane]:
     """The plane of a PNG, JPEG or TIFF; its first page. Transparency is refused where it hides anything.
 
-    8 bits are 0 to 255, 16 bits 0 to 65535, unless `window` says otherwise. Raises DataError.
+    8 bits are 0 to 255, 16 bits 0 to 65535, unless `picture_window` says otherwise. Raises DataError.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -51,7 +51,7 @@ def read_picture(path: Path, settings: TeacherSettings) -> list[Plane]:
     except Exception as error:  # decoders of damaged files raise anything
         refuse_teacher(path, f"it is damaged ({type(error).__name__})", "save it again as PNG")
     most = 65535.0 if values.dtype == np.uint16 else 255.0
-    return [Plane(values, settings.window or (0.0, most))]
+    return [Plane(values, settings.picture_window or (0.0, most))]
 
 
 def _greys(path: Path, image: Any, settings: TeacherSettings) -> NDArray:

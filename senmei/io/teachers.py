@@ -32,9 +32,10 @@ class TeacherSettings:
     """How the files of a folder become teachers.
 
     size : pixels a side. shape : 'crop' to the middle square or 'pad' with black. colour : 'refuse', or the luma of
-    ITU-R '601' or '709' that a colour picture becomes. window : (low, high) that become black and white, in the files'
-    own units (Hounsfield for CT); None: the file's own window where a DICOM header states one, else -160 to 240 for
-    CT, 0 to the 99.8th percentile for MR and NIfTI, the full range of 8 or 16 bits for pictures. slices : of a NIfTI
+    ITU-R '601' or '709' that a colour picture becomes. window : (low, high) of DICOM and NIfTI that become black and
+    white, in their own units (Hounsfield for CT); None: the window that a DICOM header states, else -160 to 240 for CT,
+    0 to the 99.8th percentile for MR and NIfTI. picture_window : the same of PNG, JPEG and TIFF; None: all that their 8
+    or 16 bits hold. slices : of a NIfTI
     volume, evenly spaced over the middle 60 % of `axis`. subject_by : 'file' (DICOM: the patient), or 'folder', where
     each subfolder is a subject. skip_bad : leave out what cannot be read, with its reason.
     """
@@ -43,6 +44,7 @@ class TeacherSettings:
     shape: str = "crop"
     colour: str = "601"
     window: tuple[float, float] | None = None
+    picture_window: tuple[float, float] | None = None
     slices: int = 3
     axis: int = 2
     subject_by: str = "file"
@@ -62,8 +64,12 @@ class TeacherSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise _bad(name, value, f"give a whole number from 1 to {most}")
-        if self.window is not None:
-            window(np.zeros(1), *self.window)
+        for name in ("window", "picture_window"):
+            if (span := getattr(self, name)) is None:
+                continue
+            if not isinstance(span, tuple) or [isinstance(v, int | float) for v in span] != [True, True]:
+                raise _bad(name, span, "give [low, high], for CT in Hounsfield units, e.g. [-160, 240]")
+            window(np.zeros(1), *span)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TeacherSettings:
@@ -72,9 +78,8 @@ class TeacherSettings:
         for key in values:
             if key not in known:
                 raise _bad(key, values[key], nearest(key, known))
-        if isinstance(values.get("window"), list):
-            values = {**values, "window": tuple(values["window"])}
-        return cls(**values)
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,15 @@ def test_negative_ct_is_windowed(tmp_path):
     assert read_teachers(tmp_path, TeacherSettings(window=(0, 80)))[0][0].window == (0, 80)
 
 
+def test_windows_of_pictures_and_of_slices_are_apart(tmp_path):
+    picture(tmp_path / "a.tif", np.full((16, 16), 2048, np.uint16))  # 12 bits in 16
+    ct(tmp_path / "b.dcm", np.full((16, 16), 40, np.int16))
+    settings = TeacherSettings.from_dict({"window": [0, 80], "picture_window": [0, 4096]})
+    assert [t.image.data.mean() for t in read_teachers(tmp_path, settings)[0]] == pytest.approx(
+        [0.5, 0.5], abs=1e-6
+    )
+
+
 def test_unsigned_ct_with_an_intercept_and_inverted_greys(tmp_path):
     stored = np.full((32, 32), 1064, np.int16)  # 40 HU
     ct(tmp_path / "a.dcm", stored, RescaleIntercept=-1024, PixelRepresentation=0)
@@ -300,7 +309,15 @@ def test_a_subfolder_may_be_a_subject(tmp_path):
 
 
 def test_settings_are_checked():
-    for wrong in ({"colour": "602"}, {"size": 0}, {"axis": 3}, {"window": [5, 1]}, {"shap": "pad"}):
+    for wrong in (
+        {"colour": "602"},
+        {"size": 0},
+        {"axis": 3},
+        {"window": [5, 1]},
+        {"window": [1, 2, 3]},
+        {"picture_window": "wide"},
+        {"shap": "pad"},
+    ):
         with pytest.raises(ConfigError):
             TeacherSettings.from_dict(wrong)
     with pytest.raises(ConfigError, match="unknown luma"):
