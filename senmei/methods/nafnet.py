@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, as_channels, he_start, stages
+from senmei.methods.planar_layers import GAIN, as_channels, he_start, stages
+from senmei.methods.super_resolution import SuperResolutionNetwork
 
 
 class ChannelNorm(nn.Module):

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from senmei.methods.planar import choose
-from senmei.methods.super_resolution import GAIN, SuperResolutionNetwork, as_channels, he_start, stages
+from senmei.methods.planar_layers import GAIN, as_channels, he_start, stages
+from senmei.methods.super_resolution import SuperResolutionNetwork
 from senmei.methods.upsampling import upsample
 
 STARTS = ("direct", "bicubic")

@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.methods.planar import PlanarMethod, Sheet, choose, judged_range, truth
+from senmei.methods.planar_judge import PlanarPSNR
 from senmei.methods.restoration_network import seeded
 from senmei.methods.richardson_lucy import deconvolved
 from senmei.methods.tuned import positive, whole
@@ -26,12 +26,10 @@ from senmei.training.loop import train as train_loop
 from senmei.training.planar_losses import WINDOW, find_planar_loss
 from senmei.training.planar_patches import PlanarSampling, PlanarScan, PlanarSource
 
-GAIN = 0.1  # of the last convolution: one step of AdamW moves all its weights at once, and the image not by its scale
 TOLD = 3  # what networks may be told beside the image: noise level, blur, scatter
 _FACTOR = "factor"  # the name under which the factor is kept with the weights
 BASES = ("bicubic", "deconvolved", "none")
 _ITERATIONS = 3  # of Richardson-Lucy: about the best there is at a hundred to some thousand counts a pixel
-_STATISTICS = 12  # batches that the statistics of batch normalisation are taken from
 
 
 class SuperResolutionNetwork(PlanarMethod):
@@ -63,23 +61,10 @@ class SuperResolutionNetwork(PlanarMethod):
     )  # fmt: skip
 
     def __init__(
-        self,
-        *,
-        steps: int,
-        batch: int,
-        patch: int,
-        learning_rate: float,
-        loss: str,
-        rotations: bool,
-        informed: bool,
-        base: str,
-        fresh_noise: bool,
-        flips: bool,
-        precision: str,
-        keep_counts: str,
-        target: str,
+        self, *, steps: int, batch: int, patch: int, learning_rate: float, loss: str, rotations: bool,
+        informed: bool, base: str, fresh_noise: bool, flips: bool, precision: str, keep_counts: str, target: str,
         **sizes: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(keep_counts=keep_counts, target=target)
         for name, value in {"steps": steps, "batch": batch, "patch": patch, **sizes}.items():
             whole(name, value)
@@ -129,10 +114,8 @@ class SuperResolutionNetwork(PlanarMethod):
         """Train on the pairs of `train`; the step that is kept has the highest PSNR on `validation`."""
         source = self.source(train, context)
         judge = PlanarPSNR(self, validation, source, context)
-        schedule, loss_of = (
-            Schedule(self.steps, self.learning_rate, validations=5),
-            find_planar_loss(self.loss),
-        )
+        schedule = Schedule(self.steps, self.learning_rate, validations=5)
+        loss_of = find_planar_loss(self.loss)
         fresh = seeded(lambda: self.network(source.factor), derive_seed(context.seed, "weights"))
         player = Player(fresh.to(context.device), schedule)
 
@@ -177,10 +160,8 @@ class SuperResolutionNetwork(PlanarMethod):
                 why=f"of {patch * factors[0]} restored pixels; SSIM looks at {WINDOW}",
                 fix=f"give a patch of {-(-WINDOW // factors[0])} or more",
             )
-        context.log(
-            f"{self.title}: {len(scans)} scans, {self.steps} steps of {self.batch} x {patch}^2 pixels, factor "
-            f"{factors[0]}"
-        )
+        work = f"{self.steps} steps of {self.batch} x {patch}^2 pixels, factor {factors[0]}"
+        context.log(f"{self.title}: {len(scans)} scans, {work}")
         sampling = PlanarSampling(patch, self.batch, self.rotations)
         return PlanarSource(scans, sampling, derive_seed(context.seed, "patches"))
 
@@ -260,95 +241,3 @@ class SuperResolutionNetwork(PlanarMethod):
             back = np.rot90(y, -k)
             total += back[::-1] if mirror else back
         return total * np.float32(sheet.scale / (len(turns) * sheet.factor**2))
-
-
-class PlanarPSNR:
-    """Mean PSNR, dB, of a network over the validation scans, each in its data range."""
-
-    def __init__(
-        self,
-        method: SuperResolutionNetwork,
-        examples: Sequence[Example],
-        source: PlanarSource,
-        context: FitContext,
-    ) -> None:
-        self.method, self.source, self.context = method, source, context
-        self.cases: list[tuple[Sheet, np.ndarray, float]] = []
-        for example in examples:
-            sheet = method.sheet(example)
-            if sheet.scale > 0 and sheet.factor == source.factor:
-                target = truth(example, method.target, sheet)
-                self.cases.append((sheet, target, judged_range(example, target)))
-        if not self.cases:
-            raise DataError(
-                f"Cannot train {method.title}",
-                where="validation scans",
-                why="there are none of the factor that is trained for, and the step to keep is chosen on them",
-                fix="give the training cohort a validation subject",
-            )
-
-    def __call__(self, network: nn.Module) -> float:
-        self.statistics(network)
-        network.eval()
-        scores = []
-        for sheet, target, span in self.cases:
-            restored = self.method.finish(self.method.restored(network, sheet, self.context.device), sheet)
-            error = float(np.mean((restored - target) ** 2, dtype=np.float64))
-            scores.append(10 * np.log10(span**2 / max(error, 1e-20)))
-        return float(np.mean(scores))
-
-    def statistics(self, network: nn.Module) -> None:
-        """Means and variances of the averaged weights' own activations, where there is batch normalisation.
-
-        [Izmailov 2018, UAI, section 3.2]
-        """
-        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        if not norms:
-            return
-        for module in norms:
-            module.reset_running_stats()
-            module.momentum = None  # plain means, so that they do not depend on an order
-        network.train()
-        with torch.no_grad(), mixed_precision(self.method.precision, self.context.device):
-            for t in range(_STATISTICS):
-                data = self.source.batch(t, self.context.device)
-                network(data.low, data.told, data.base)
-        network.eval()
-
-
-def as_channels(x: torch.Tensor, words: torch.Tensor, base: torch.Tensor | None) -> torch.Tensor:
-    """(n, c, x, y), channels last: the image, the pixels of a base that lie in each of its own, what is told."""
-    parts = [x]
-    if base is not None:
-        parts.append(functional.pixel_unshuffle(base, base.shape[-1] // x.shape[-1]))
-    parts.append(words.expand(-1, -1, *x.shape[2:]))
-    return torch.cat(parts, 1).contiguous(memory_format=torch.channels_last)
-
-
-def stages(factor: int) -> list[int]:
-    """The prime factors of an upsampling, in ascending order; [] for 1."""
-    found, n = [], factor
-    for prime in (2, 3, 5, 7, 11, 13):
-        while n % prime == 0:
-            found.append(prime)
-            n //= prime
-    if n > 1:
-        raise ConfigError(
-            f"No network magnifies by {factor}",
-            where=f"factor: {factor}",
-            why=f"it has the prime factor {n}",
-            fix="choose a pixel size that is 2, 3, 4, 6, 8 ... times the reference's",
-        )
-    return found
-
-
-def he_start(network: nn.Module, last: nn.Module, added: bool) -> None:
-    """He's initial weights for rectified units, biases zero; the last convolution zero where it is added to a base."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=0.25, nonlinearity="leaky_relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    if added:
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
