@@ -165,7 +165,8 @@ def profile_chart(
         _legend(figure, files, shown)
         src = encode(figure)
     text = f"Line profiles through the middle of the ventricle of {scan}"
-    return Chart(src, f"Line charts: {text}.", f"{text}; dotted: oracle.")
+    oracle = any(m != REFERENCE and files.oracle(m) for m in shown)
+    return Chart(src, f"Line charts: {text}.", f"{text}{'; dotted: oracle' if oracle else ''}.")
 
 
 def wall_chart(files: StudyFiles, found: dict[str, Heart], scan: str) -> Chart | None:
