@@ -15,5 +15,6 @@ MEASURES = Registry(
         "nrmse": "senmei.measures.nrmse:nrmse",
         "count_bias": "senmei.measures.count_bias:count_bias",
         "heart_count_bias": "senmei.measures.count_bias:heart_count_bias",
+        "roi_count_error": "senmei.measures.count_error:roi_count_error",
     },
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from senmei.core.errors import ConfigError
-from senmei.report.pixels import PLANES, ramp
+from senmei.report.pixels import PLANES, SHEET, ramp
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def look_of(
         ramp(look.colour)
     except ValueError as error:
         raise _error(where, str(error), f"name one of these, or {', '.join(_USUAL)}") from error
-    if not look.planes or set(look.planes) - set(PLANES):
-        raise _error(where, f"planes are {list(look.planes)}", f"name some of {', '.join(PLANES)}")
+    if not look.planes or set(look.planes) - {*PLANES, SHEET}:
+        raise _error(where, f"planes are {list(look.planes)}", f"name some of {', '.join((*PLANES, SHEET))}")
     if len(look.tradeoff) not in (0, 2):
         raise _error(where, f"tradeoff names {len(look.tradeoff)} measures", "name two: noise, resolution")
     windows = windows or {}

@@ -19,6 +19,7 @@ HOTS = 64  # of a coloured one
 SIGNED = 41  # levels of a difference, odd so that zero is white
 _MAX_SIDE = 288  # pixels; larger planes are averaged down
 PLANES = ("axial", "coronal", "sagittal")
+SHEET = "sheet"  # a picture as it lies on paper: x to the right, y up
 # Radiological convention: the patient's right is on the left of the picture. Marks are (left, right).
 Box = tuple[slice, slice, slice]  # of x, y and z
 Frame = tuple[float, float, float, float]  # left, top, width, height, per cent of a picture
@@ -68,7 +69,7 @@ def cut(grid: Grid, plane: str, index: int, box: Box | None = None) -> tuple[np.
     """(row, col) picture of a plane in radiological convention, its width and height in mm.
 
     Axial: anterior up, patient's right on the left. Coronal: superior up, right on the left.
-    Sagittal: superior up, anterior on the left. box : slices of x, y and z to keep.
+    Sagittal: superior up, anterior on the left. Sheet: x to the right, y up. box : slices of x, y and z to keep.
     """
     x, y, z = box or (slice(None),) * 3
     data, (dx, dy, dz) = grid.data, grid.voxel
@@ -78,8 +79,10 @@ def cut(grid: Grid, plane: str, index: int, box: Box | None = None) -> tuple[np.
         picture, width, height = data[x, index, z][::-1, ::-1].T, dx, dz
     elif plane == "sagittal":
         picture, width, height = data[index, y, z][::-1, ::-1].T, dy, dz
+    elif plane == SHEET:
+        picture, width, height = data[x, y, index][:, ::-1].T, dx, dy
     else:
-        raise ValueError(f"no plane '{plane}': {', '.join(PLANES)}")
+        raise ValueError(f"no plane '{plane}': {', '.join((*PLANES, SHEET))}")
     rows, cols = picture.shape
     return picture, cols * width, rows * height
 

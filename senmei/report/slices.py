@@ -15,7 +15,7 @@ from senmei.report.look import Look, look_of
 from senmei.report.numbers import number
 from senmei.report.scan import NOT_RESTORED, Scan
 
-_NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}  # the axis a plane is cut across
+_NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2, "sheet": 2}  # the axis a plane is cut across
 _LESION = "Planted lesion"
 _DETAIL = 0.32  # share of the head's width that a detail shows
 
@@ -192,7 +192,7 @@ class _Drawing:
         picture = pixels.enlarge(picture, self.look.side)
         src = pixels.data_uri(pixels.image_png(picture, *self.window, self.look.colour))
         alt = f"{name}, {plane} slice of {self.scan.row['scan']}"
-        return Panel(src, alt, width, height, pixels.MARKS[plane] if marks else None)
+        return Panel(src, alt, width, height, pixels.MARKS.get(plane) if marks else None)
 
     def _difference(self, column: str, plane: str) -> Panel:
         base = "reference" if "reference" in self.scan.images else "input"
@@ -209,7 +209,7 @@ class _Drawing:
         )
         spread = f"root mean square {number(float(np.sqrt((difference**2).mean())))}"
         alt = f"{name} minus {base}, {plane} slice of {self.scan.row['scan']}, {spread}"
-        return Panel(src, alt, width, height, pixels.MARKS[plane])
+        return Panel(src, alt, width, height, pixels.MARKS.get(plane))
 
     def _detail(self) -> tuple[pixels.Box, pixels.Frame | None, int, str]:
         """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""

@@ -7,5 +7,6 @@ STUDIES = Registry(
     {
         "mri_denoise": "senmei.studies.mri_denoise:MRIDenoise",
         "spect_denoise": "senmei.studies.spect_denoise:SPECTDenoise",
+        "gamma_sr": "senmei.studies.gamma_sr:GammaSR",
     },
 )

@@ -25,6 +25,7 @@ IDEAL = {
     "nrmse": 0.0,
     "count_bias": 0.0,
     "heart_count_bias": 0.0,
+    "roi_count_error": 0.0,
 }
 COUNTS = (
     "count_bias",
