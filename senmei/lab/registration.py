@@ -44,20 +44,19 @@ def register_sheet(
     """
     spots = find_spots(image, layout.spot_mm, fwhm_mm, where)
     width = spot_sigma(layout.spot_mm, fwhm_mm)
-    found = match(layout.spots, spots, layout.spot_mm)
-    reverse = match(layout.spots * np.array([-1.0, 1.0]), spots, layout.spot_mm)
-    need = len(layout.spots) - 2
-    if max(len(found), len(reverse)) < need:
-        why = f"of its {len(layout.spots)} marks at most {max(len(found), len(reverse))} were found in place"
+    ways = []
+    for model in (layout.spots, layout.spots * np.array([-1.0, 1.0])):
+        pairs = match(model, spots, layout.spot_mm)
+        ways.append((pairs, similarity(model, spots, pairs) if len(pairs) > 2 else None))
+    (found, result), (_, behind) = ways
+    seen = [r is not None and _believed(r, p, spots, layout, width) for p, r in ways]
+    if seen[1] and behind is not None and (not seen[0] or result is None or behind.marks > result.marks):
+        fix = "turn it face up, or mirror the image"
+        raise _bad(where, "the sheet is seen from behind: its marks are mirrored", fix)
+    if not seen[0] or result is None:
+        why = f"no set of spots in it lies as the {len(layout.spots)} marks of the sheet do"
         fix = "check that the sheet has marks and lies in the field; if it has few counts, acquire for longer"
         raise _bad(where, why, fix)
-    if len(reverse) > len(found):
-        raise _bad(
-            where,
-            "the sheet is seen from behind: its marks are mirrored",
-            "turn it face up, or mirror the image",
-        )
-    result = similarity(layout.spots, spots, found)
     _check_scale(result, image, scale_tolerance, where)
     _check_single(layout, spots, found, where)
     _check_inside(result, layout, image, len(found), where, width)
@@ -153,6 +152,22 @@ def teacher_in_image(
         volume(inside.reshape(blocks).min((1, 3)), np.uint8),
         volume(ink.reshape(blocks).max((1, 3)), np.uint8),
     )
+
+
+def _believed(
+    result: Registration, pairs: dict[int, int], spots: list[Spot], layout: SheetLayout, width: float
+) -> bool:
+    """Whether matched spots are a sheet's marks and no chance: pictures hold spots too.
+
+    All marks at the header's scale are, even if the sheet is warped; of fewer, or at another scale, more is asked of how
+    well they fit. Their width must be that of a blurred mark at that scale.
+    """
+    missing = len(layout.spots) - result.marks
+    wide = float(np.median([spots[s].width_mm for s in pairs.values()])) / width
+    tight = result.residual_mm < 0.1 * layout.spot_mm * max(result.scale, 1.0) + min(result.expected_mm, 0.5)
+    if abs(result.scale - 1.0) < 0.05:
+        return 0.6 < wide < 1.7 and (missing == 0 or (missing <= 2 and tight))
+    return 0.6 < wide / result.scale < 1.7 and missing <= 1 and tight
 
 
 def _check_scale(result: Registration, image: Volume, tolerance: float, where: object) -> None:

@@ -80,15 +80,21 @@ def refused(image, *told, **settings):
 def test_no_marks():
     square = np.zeros((512, 512, 1), np.float32)
     square[140:370, 140:370] = lying()[140:370, 140:370]  # the image alone
-    refused(expose(square), "marks")
+    refused(expose(square), "no set of spots")
     rng = np.random.default_rng(0)
     flood = Volume(rng.poisson(200, (256, 256, 1)), sheet_affine((256, 256), 1.35))
-    refused(flood, "marks")
+    refused(flood, "no set of spots")
     for seed in range(3):  # blobs at random places are no sheet
         blobs = np.zeros((512, 512, 1), np.float32)
         for x, y in np.random.default_rng(seed).integers(30, 480, (25, 2)):
             blobs[x - 7 : x + 7, y - 7 : y + 7] = 1
-        refused(expose(blobs), "marks")
+        refused(expose(blobs), "no set of spots")
+
+
+def test_pictures_without_marks_are_not_taken_for_sheets():
+    for seed, name in enumerate(("camera", "hubble", "grass", "mni152z20", "retina", "coins")):
+        picture = load_teacher(name, 512).data
+        refused(expose(picture, seed=seed), "no set of spots")
 
 
 @pytest.mark.parametrize("name", ["camera", "hubble"])
@@ -155,7 +161,7 @@ def test_a_warped_sheet_is_refused_above_the_limit():
 
 
 def test_too_few_counts():
-    refused(expose(lying(), 0.3), "marks")
+    refused(expose(lying(), 0.3), "no set of spots")
     blank = Volume(np.zeros((64, 64, 1), np.int32), sheet_affine((64, 64), 5.4))
     refused(blank, "0 counts")
 
