@@ -159,8 +159,8 @@ def _believed(
 ) -> bool:
     """Whether matched spots are a sheet's marks and no chance: pictures hold spots too.
 
-    All marks at the header's scale are, even if the sheet is warped; of fewer, or at another scale, more is asked of how
-    well they fit. Their width must be that of a blurred mark at that scale.
+    All marks at the header's scale are, even if the sheet is warped; of fewer, or at another scale, more is asked of
+    how well they fit. Their width must be that of a blurred mark at that scale.
     """
     missing = len(layout.spots) - result.marks
     wide = float(np.median([spots[s].width_mm for s in pairs.values()])) / width

@@ -40,7 +40,7 @@ def register(image, **settings):
     return register_sheet(image, LAYOUT, CAMERA.psf_fwhm_mm, **settings)
 
 
-@pytest.mark.parametrize("name", ["camera", "mni152z20", "hubble", "grass"])
+@pytest.mark.parametrize("name", ["camera", "mni152z20", "hubble"])
 def test_a_sheet_is_found_where_it_was_laid(name):
     teacher = load_teacher(name, LAYOUT.size, LAYOUT.pixel_mm)
     found = register(expose(lying(teacher, shift_mm=(3.2, -4.7), angle_deg=2.3)))
@@ -53,7 +53,7 @@ def test_a_sheet_is_found_where_it_was_laid(name):
 
 def test_the_residual_is_what_the_counts_allow():
     for peak, limit in ((25.0, 0.5), (1000.0, 0.06)):
-        found = [register(expose(lying(), peak, seed)) for seed in range(4)]
+        found = [register(expose(lying(), peak, seed)) for seed in range(3)]
         residual = np.mean([f.residual_mm for f in found])
         expected = np.mean([f.expected_mm for f in found])
         assert residual < limit
@@ -84,7 +84,7 @@ def test_no_marks():
     rng = np.random.default_rng(0)
     flood = Volume(rng.poisson(200, (256, 256, 1)), sheet_affine((256, 256), 1.35))
     refused(flood, "no set of spots")
-    for seed in range(3):  # blobs at random places are no sheet
+    for seed in range(2):  # blobs at random places are no sheet
         blobs = np.zeros((512, 512, 1), np.float32)
         for x, y in np.random.default_rng(seed).integers(30, 480, (25, 2)):
             blobs[x - 7 : x + 7, y - 7 : y + 7] = 1
@@ -92,7 +92,7 @@ def test_no_marks():
 
 
 def test_pictures_without_marks_are_not_taken_for_sheets():
-    for seed, name in enumerate(("camera", "hubble", "grass", "mni152z20", "retina", "coins")):
+    for seed, name in enumerate(("camera", "grass", "coins")):
         picture = load_teacher(name, 512).data
         refused(expose(picture, seed=seed), "no set of spots")
 
@@ -138,7 +138,7 @@ def test_saturated():
     assert register(image).marks == 6  # the same counts, not cut
 
 
-@pytest.mark.parametrize("wrong", [0.5, 0.89, 1.12, 1.78])
+@pytest.mark.parametrize("wrong", [0.5, 0.89, 1.78])
 def test_a_wrong_pixel_size_in_the_header(wrong):
     image = expose(lying())
     pixel = CAMERA.image_pixel_mm
@@ -168,7 +168,7 @@ def test_too_few_counts():
 
 def test_repeatability_is_of_the_laying_and_not_of_the_counting():
     rng = np.random.default_rng(5)
-    shifts, angles = rng.normal(0, 1.5, (6, 2)), rng.normal(0, 0.8, 6)
+    shifts, angles = rng.normal(0, 1.5, (5, 2)), rng.normal(0, 0.8, 5)
     found = [
         register(expose(lying(shift_mm=tuple(s), angle_deg=a), 400.0, n))
         for n, (s, a) in enumerate(zip(shifts, angles, strict=True))
@@ -176,7 +176,7 @@ def test_repeatability_is_of_the_laying_and_not_of_the_counting():
     told = repeatability(found, LAYOUT)
     assert told.shift_mm == pytest.approx(shifts.std(0, ddof=1), abs=0.1)
     assert told.angle_deg == pytest.approx(angles.std(ddof=1), abs=0.05)
-    assert told.edge_mm > told.centre_mm > 1.0 and told.residual_mm < 0.15 and told.scans == 6
+    assert told.edge_mm > told.centre_mm > 1.0 and told.residual_mm < 0.15 and told.scans == 5
     with pytest.raises(ConfigError):
         repeatability(found[:1], LAYOUT)
 
