@@ -12,6 +12,8 @@ import torch
 
 from senmei.core.team import Team
 
+_MARGIN = 8  # camera pixels around a patch: several times the blur
+
 
 @dataclass(frozen=True)
 class PlanarScan:
@@ -20,7 +22,8 @@ class PlanarScan:
     low : counts per camera pixel. target : counts per restored pixel, of `factor` times as many pixels a side. scale :
     of `low`, counts per camera pixel. span : data range of the target, its unit. told : what the network is told of the
     scan beside the image. expected : noise-free `low`, where new counts are drawn of it in every step, or None. base :
-    makes of a whole image like `low` what the network adds to, an image like `target`; None where it adds to nothing.
+    makes of an image like `low`, or a part of it, what the network adds to, an image like `target`; None where it adds
+    to nothing.
     """
 
     low: np.ndarray
@@ -100,19 +103,32 @@ class PlanarSource:
         p, f = self.sampling.patch, scan.factor
         x, y = (int(rng.integers(n - p + 1)) for n in scan.low.shape)
         turn = int(rng.integers(4)) if self.sampling.rotations else 0
-        coarse = (slice(x, x + p), slice(y, y + p))
-        fine = (slice(x * f, (x + p) * f), slice(y * f, (y + p) * f))
-        counts = scan.low if scan.expected is None else rng.poisson(scan.expected).astype(np.float32)
-        if scan.base is not None and base is None:
-            base = scan.base(counts)
+        if scan.expected is None:
+            counts, left, top = scan.low, 0, 0
+        else:  # of new counts a base is made around the patch alone, at the same cost for all sizes of images
+            (left, wide), (top, high) = (
+                _around(a, p, n) for a, n in zip((x, y), scan.low.shape, strict=True)
+            )
+            counts = rng.poisson(scan.expected[left : left + wide, top : top + high]).astype(np.float32)
+            base = None if scan.base is None else scan.base(counts)
+
+        def box(by: int, left: int = 0, top: int = 0) -> tuple[slice, slice]:
+            a, b = (x - left) * by, (y - top) * by
+            return slice(a, a + p * by), slice(b, b + p * by)
 
         def cut(image: np.ndarray, place: tuple[slice, slice], by: float) -> np.ndarray:
             return np.ascontiguousarray(np.rot90(image[place], turn) * np.float32(by), dtype=np.float32)
 
         return (
-            cut(counts, coarse, 1 / scan.scale),
-            cut(scan.target, fine, f * f / scan.scale),
-            None if base is None else cut(base, fine, f * f / scan.scale),
+            cut(counts, box(1, left, top), 1 / scan.scale),
+            cut(scan.target, box(f), f * f / scan.scale),
+            None if base is None else cut(base, box(f, left, top), f * f / scan.scale),
             scan.told,
             scan.scale / (f * f) / scan.span,
         )
+
+
+def _around(start: int, patch: int, n: int) -> tuple[int, int]:
+    """(start, size) of what is looked at around a patch on an axis of n pixels: always of one size."""
+    size = min(patch + 2 * _MARGIN, n)
+    return min(max(start - _MARGIN, 0), n - size), size

@@ -552,6 +552,22 @@ def test_fresh_noise_is_drawn_anew_with_the_right_mean():
     assert float(one.mean()) == pytest.approx(40, rel=0.01) and float(one.var()) == pytest.approx(40, rel=0.1)
 
 
+def test_the_base_shows_the_same_place_too():
+    """Made once of a whole image, or of each draw around a patch: the same here, where draws have little noise."""
+    fine = np.random.default_rng(0).uniform(1e5, 2e5, (80, 72)).astype(np.float32)
+    low = fine.reshape(40, 2, 36, 2).sum((1, 3))
+    batches = []
+    for expected in (None, low):
+        scan = PlanarScan(low, fine, 2, 10.0, 5.0, (), expected, lambda a: upsample(a, 2, "nearest"))
+        batches.append(PlanarSource([scan], PlanarSampling(5, 30), 1).batch(0))
+    for batch in batches:
+        assert batch.told.shape == (30, 0, 1, 1)
+        np.testing.assert_allclose(batch.base[:, :, ::2, ::2].numpy(), batch.low.numpy(), rtol=1e-5)
+        sums = batch.target.reshape(30, 1, 5, 2, 5, 2).mean((3, 5)).numpy()
+        np.testing.assert_allclose(sums, batch.low.numpy(), rtol=0.02)
+    np.testing.assert_allclose(batches[1].base.numpy(), batches[0].base.numpy(), rtol=0.02)
+
+
 def test_a_team_shares_a_batch():
     from senmei.core.team import Team
 
