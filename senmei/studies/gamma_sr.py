@@ -33,7 +33,7 @@ class GammaSR(Study):
         "truth": ("reference", "mask", "expected"),
         "high": ("high",),
     }
-    conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm", "family")
+    conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm")
     primary = ("psnr", "ssim", "count_bias", "roi_count_error")
     figures = {
         "unit": "the counts of full ink",

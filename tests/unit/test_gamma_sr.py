@@ -14,6 +14,8 @@ from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.measures.count_error import roi_count_error
 from senmei.methods import METHODS
+from senmei.report import pixels
+from senmei.report.look import look_of
 from senmei.stages.plan import Plan
 from senmei.studies.gamma_conditions import conditions_of
 from senmei.studies.gamma_sr import GammaSR
@@ -175,6 +177,19 @@ def test_methods_take_what_is_prepared() -> None:
         assert restored.shape == case["reference"].shape
         assert np.allclose(restored.affine, case["reference"].affine)
         assert restored.data.sum() == pytest.approx(case["low"].data.sum(), rel=1e-4)
+
+
+def test_the_report_shows_a_sheet_as_it_lies() -> None:
+    data = np.zeros((4, 3, 1), np.float32)
+    data[3, 2, 0] = 1  # right, up
+    grid, _ = pixels.to_ras(Volume(data, np.diag([2.0, 3.0, 1.0, 1.0])))
+    picture, width, height = pixels.cut(grid, "sheet", 0)
+    assert picture.shape == (3, 4)
+    assert np.argwhere(picture).tolist() == [[0, 3]]
+    assert (width, height) == (8.0, 9.0)
+    assert look_of(GammaSR.figures).planes == ("sheet",)
+    with pytest.raises(ConfigError, match="Cannot draw"):
+        look_of({"planes": ("paper",)})
 
 
 WRONG = [
