@@ -14,6 +14,8 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTHON ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
+TEST_PROCESSES ?= 2
+NONE_CHOSEN = $(if $(strip $(PYTEST_ARGS)),5,nothing)
 
 # dcm2niix and friends live in the environment; user site-packages stay out of it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -37,7 +39,8 @@ demo: $(STAMP)  ## every study on embedded phantoms, to results/demo/report/inde
 
 .PHONY: test
 test: $(STAMP)  ## all tests, the fast ones first
-	@$(BIN)/python -m pytest -x $(PYTEST_ARGS) $(wildcard tests/unit tests/workflow tests/e2e)
+	@run() { $(BIN)/python -m pytest -x $(PYTEST_ARGS) "$$@" || [ $$? = $(NONE_CHOSEN) ]; }; \
+	run -n $(TEST_PROCESSES) --dist loadfile tests/unit; run tests/workflow tests/e2e
 
 .PHONY: test-slurm
 test-slurm: $(STAMP)  ## faults and a real Slurm: kills, full disks, lost nodes (root; Debian's slurmctld slurmd slurm-client munge)
