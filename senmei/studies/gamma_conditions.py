@@ -13,6 +13,7 @@ from senmei.core.study import Row
 if TYPE_CHECKING:
     from senmei.physics.planar.camera import PlanarCamera
 
+LARGEST_MM = 20.0  # of a pixel, as of any image that is read back
 # axis of `degradation`, or of a cohort in its place -> the column of one value
 AXES = {
     "times_s": "time_s",
@@ -77,6 +78,14 @@ def check_conditions(cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> 
                 where="degradation.matrices",
                 why=f"{matrix} does not divide the sheet's {size} pixels",
                 fix=f"choose one of {', '.join(divisors)}",
+            )
+        pixel = float(cohort["pixel_mm"]) * size / matrix
+        if pixel > LARGEST_MM:
+            raise ConfigError(
+                "Camera pixels are too large",
+                where="degradation.matrices",
+                why=f"{matrix} across {size * float(cohort['pixel_mm']):g} mm are of {pixel:.3g} mm",
+                fix=f"choose a larger matrix, or a smaller sheet: {LARGEST_MM:g} mm at most",
             )
         camera_of(condition, cohort, settings)
         other_camera(condition, cohort, settings)

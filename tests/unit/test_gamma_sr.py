@@ -196,6 +196,7 @@ WRONG = [
     ({"cohorts": {"sheets": {"subjects": 900}}}, "cohorts: subjects", "sources are asked for"),
     ({"cohorts": {"sheets": {"border": 30}}}, "cohorts: border", "at each side are paper"),
     ({"degradation": {"matrices": [20]}}, "degradation.matrices", "does not divide"),
+    ({"degradation": {"matrices": [8]}}, "degradation.matrices", "are of 21.6 mm"),
 ]
 
 
