@@ -189,7 +189,7 @@ class StudyPlan(EnginePlan):
                 f"No method '{name}'",
                 where=self.name,
                 why="it is not configured",
-                fix=str(list(self.methods)),
+                fix=nearest(name, self.methods),
             )
         return self.methods[name]
 
