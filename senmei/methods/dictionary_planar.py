@@ -199,20 +199,8 @@ class DictionaryPlanar(PlanarMethod):
 
     def restore(self, sheet: Sheet) -> np.ndarray:
         """(x, y) counts per restored pixel. Raises DataError for a factor that was not trained for."""
-        if self._dictionary is None:
-            raise ConfigError(
-                f"{self.title} has not been fitted",
-                where="weights",
-                why="there is no dictionary",
-                fix="fit it and load its weights",
-            )
-        if sheet.factor != self._factor:
-            raise DataError(
-                f"{self.title} was trained for another factor",
-                where="camera: factor",
-                why=f"it restores {self._factor} pixels a side of each; the scan asks for {sheet.factor}",
-                fix="train on scans of the same pixel size",
-            )
+        self.refuse_unfit(sheet, self._factor if self._dictionary is not None else None)
+        assert self._dictionary is not None
         maps = None
         if self.coding == "anchored":
             maps = self._maps[camera_distance(self._cameras, facts(sheet)[:3]).argmin()]

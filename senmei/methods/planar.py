@@ -113,6 +113,23 @@ class PlanarMethod(Method):
         """(x, y) counts per restored pixel, of an image that has counts."""
         raise NotImplementedError(type(self).__name__)
 
+    def refuse_unfit(self, sheet: Sheet, factor: int | None) -> None:
+        """Raise ConfigError where nothing was fitted (no factor), DataError for a factor that was not trained for."""
+        if factor is None:
+            raise ConfigError(
+                f"{self.title} has not been fitted",
+                where="weights",
+                why="it restores nothing without weights",
+                fix="fit it and load its weights",
+            )
+        if sheet.factor != factor:
+            raise DataError(
+                f"{self.title} was trained for another factor",
+                where="camera: factor",
+                why=f"it restores {factor} pixels a side of each; the scan asks for {sheet.factor}",
+                fix="train on scans of the same pixel size",
+            )
+
     def apply(self, example: Example) -> Volume:
         """The restored Volume. An image without counts gives one of zeros."""
         sheet = self.sheet(example)

@@ -209,20 +209,8 @@ class SuperResolutionNetwork(PlanarMethod):
 
     def restore(self, sheet: Sheet) -> np.ndarray:
         """(x, y) counts per restored pixel. Raises DataError for a factor that was not trained for."""
-        if self._network is None:
-            raise ConfigError(
-                f"{self.title} has not been fitted",
-                where="weights",
-                why="a network restores nothing without weights",
-                fix="fit it and load its weights",
-            )
-        if sheet.factor != self._factor:
-            raise DataError(
-                f"{self.title} was trained for another factor",
-                where="camera: factor",
-                why=f"it restores {self._factor} pixels a side of each; the scan asks for {sheet.factor}",
-                fix="train on scans of the same pixel size",
-            )
+        self.refuse_unfit(sheet, self._factor if self._network is not None else None)
+        assert self._network is not None
         return self.restored(self._network, sheet, self._device)
 
     def restored(self, network: nn.Module, sheet: Sheet, device: str) -> np.ndarray:
