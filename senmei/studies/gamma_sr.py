@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from senmei.core.seeds import draw_generator
-from senmei.core.study import Row, Study
+from senmei.core.study import Listed, Row, Study
 from senmei.core.volume import Volume
 from senmei.studies.gamma_conditions import camera_of, check_conditions, other_camera, scans_of
+from senmei.studies.gamma_doors import door
 from senmei.studies.gamma_sheets import images_of, print_sheets, subjects_of
 
 if TYPE_CHECKING:
@@ -71,13 +73,34 @@ class GammaSR(Study):
     def scans(
         self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> list[Row]:
-        """Each condition is a scan: sub-astronaut_acq-600s64pxTc99mLEHR100mm0mm, ..."""
+        """Each condition is a scan: sub-astronaut_acq-600s64pxTc99mLEHR100mm0mm, ...; of measured images their own."""
+        if measured := door(cohort):
+            return measured.scans(images, cohort, settings)
         return scans_of(images, cohort, settings)
 
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Sheets and cameras that cannot be."""
+        if measured := door(cohort):
+            return measured.check_cohort(cohort, settings)
         subjects_of(cohort)
         check_conditions(cohort, settings)
+
+    def list_files(
+        self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
+    ) -> Listed | None:
+        """Images that a camera measured."""
+        measured = door(cohort)
+        return measured.list_files(cohort, folder, seed=seed, log=log) if measured else None
+
+    def read(self, image: Row, cohort: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Raw roles of a measured image."""
+        measured = door(cohort)
+        return measured.read(image, cohort) if measured else None
+
+    def case(self, images: Sequence[Row], cohort: Mapping[str, Any]) -> tuple[str, str]:
+        """What a measured image can be held against: the door knows."""
+        measured = door(cohort)
+        return measured.case(images, cohort) if measured else super().case(images, cohort)
 
     def simulate(
         self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
@@ -95,6 +118,8 @@ class GammaSR(Study):
         seed: int,
     ) -> tuple[dict[str, Any], Row]:
         """Roles of a group; `low`, wherever it is needed, is the one acquisition that the scan's seed draws."""
+        if measured := door(cohort):
+            return measured.prepare(group, scan, raw, cohort, settings, seed)
         from senmei.physics.planar.camera import draw_counts
 
         activity = raw(scan["image"], "activity")

@@ -1,0 +1,62 @@
+"""Doors of the study `gamma_sr`: images that a camera measured, in place of simulated sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from senmei.core.errors import ConfigError
+from senmei.core.study import Listed, Row
+
+
+class Door:
+    """What one `source` does in the study's place; the names and contracts are those of `senmei.core.study.Study`."""
+
+    def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Refuse what no job of this cohort could do. Raises ConfigError."""
+
+    def list_files(
+        self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
+    ) -> Listed:
+        """Participants, raw images and status rows of the cohort's folder."""
+        raise NotImplementedError(type(self).__name__)
+
+    def scans(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> list[Row]:
+        """Rows of scans.tsv: by default one an image, as it was acquired."""
+        return [{"scan": image["image"], **image} for image in images]
+
+    def read(self, image: Row, cohort: Mapping[str, Any]) -> dict[str, Any]:
+        """Raw roles of one image, and `columns`. Raises DataError for what cannot be used."""
+        raise NotImplementedError(type(self).__name__)
+
+    def prepare(
+        self,
+        group: str,
+        scan: Row,
+        raw: Callable[[str, str], Any],
+        cohort: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        seed: int,
+    ) -> tuple[dict[str, Any], Row]:
+        """Roles of one group of one scan, and columns."""
+        raise NotImplementedError(type(self).__name__)
+
+    def case(self, images: Sequence[Row], cohort: Mapping[str, Any]) -> tuple[str, str]:
+        """How images can be judged: (case, a sentence that says so)."""
+        return "none", "No reference: restored images and no-reference measures only."
+
+
+def door(cohort: Mapping[str, Any]) -> Door | None:
+    """The door of a cohort; None for simulated sheets. Raises ConfigError for a source that there is not."""
+    source = cohort["source"]
+    if source == "simulate":
+        return None
+    raise ConfigError(
+        f"Unknown source '{source}'",
+        where="cohorts: source",
+        why="gamma_sr has no such door",
+        fix="choose simulate",
+    )
