@@ -24,14 +24,24 @@ PLUMBING = frozenset(
 @cache
 def source(module: str) -> Path | None:
     """The file of a module, found without importing it; None for packages' own `__init__`, built-ins, the absent."""
+    first, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
         return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+    if spec is None:
         return None
-    path = Path(spec.origin)
-    return None if path.name == "__init__.py" else path
+    path = Path(spec.origin or "")
+    folders = [Path(place) for place in spec.submodule_search_locations or ()]
+    for (
+        name
+    ) in rest:  # not by find_spec("a.b.c"), which imports a.b: torch, for a function of a network's module
+        inside = [folder / name for folder in folders]
+        files = [file for place in inside for file in (place / "__init__.py", place.with_suffix(".py"))]
+        path = next((file for file in files if file.is_file()), Path())
+        plain = path.name and path.name != "__init__.py"
+        folders = [] if plain else [place for place in inside if place.is_dir()]
+    return path if path.suffix == ".py" and path.name != "__init__.py" else None
 
 
 @cache

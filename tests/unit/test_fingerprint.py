@@ -154,3 +154,13 @@ def test_what_is_read_is_what_the_classes_say() -> None:
         cls, read = METHODS.get(name), class_constants(METHODS.place(name))
         for key in ("title", "family", "needs", "tunes_on", "inputs"):
             assert read.get(key) == getattr(cls, key), f"{name}.{key}"
+
+
+def test_nothing_is_imported(lab: Write) -> None:
+    """Neither a module nor, for a name that it may hold, the module before the dot."""
+    lab(a="from lab_under_test.b import f\n", b="raise AssertionError('imported')\n", sub__c=BASE)
+    assert dependencies("lab_under_test.a") == ("lab_under_test.a", "lab_under_test.b")
+    assert source("lab_under_test.b.f") is None
+    assert source("lab_under_test.sub") is None, "a package's own file counts for nothing"
+    assert str(source("lab_under_test.sub.c")).endswith("sub/c.py")
+    assert not [name for name in sys.modules if name.startswith("lab_under_test")]
