@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -113,11 +114,14 @@ class NAFNet(SuperResolutionNetwork):
         precision: str = "auto",
         keep_counts: str = "total",
         target: str = "reference",
+        families: Sequence[str] | None = None,
+        sources: int | None = None,
     ) -> None:
         super().__init__(
             steps=steps, batch=batch, patch=patch, learning_rate=learning_rate, loss=loss, rotations=rotations,
             informed=informed, base=base, fresh_noise=fresh_noise, flips=flips, precision=precision,
-            keep_counts=keep_counts, target=target, channels=channels, blocks=blocks,
+            keep_counts=keep_counts, target=target, families=families, sources=sources, channels=channels,
+            blocks=blocks,
         )  # fmt: skip
         self.channels, self.blocks = int(channels), int(blocks)
 

@@ -16,6 +16,7 @@ from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.methods.planar import PlanarMethod, Sheet, choose, judged_range, truth
+from senmei.methods.planar_families import of_families
 from senmei.methods.planar_judge import PlanarPSNR
 from senmei.methods.restoration_network import seeded
 from senmei.methods.richardson_lucy import deconvolved
@@ -47,7 +48,8 @@ class SuperResolutionNetwork(PlanarMethod):
     `deconvolved`: three iterations of Richardson-Lucy through the camera, then also seen by the network, which has to
     learn only what the camera's model cannot tell; `none`. fresh_noise : draw new counts of the noise-free `expected`
     in every step, where scans were simulated; otherwise the counts of `low` are all there is. flips : average over the
-    eight turned and mirrored images when applied. precision : auto, float32 or bf16. Others: see `PlanarMethod`.
+    eight turned and mirrored images when applied. precision : auto, float32 or bf16. families, sources : learn from
+    scans of these teachers alone, and of so many sources, see `of_families`. Others: see `PlanarMethod`.
     Raises ConfigError for values that mean nothing.
     """
 
@@ -57,17 +59,19 @@ class SuperResolutionNetwork(PlanarMethod):
     tunes_on: ClassVar[tuple[str, ...]] = ("low", "reference", "camera")
     settings: ClassVar[tuple[str, ...]] = (
         "target", "steps", "batch", "patch", "learning_rate", "loss", "rotations", "informed", "base",
-        "fresh_noise", "precision",
+        "fresh_noise", "precision", "families", "sources",
     )  # fmt: skip
 
     def __init__(
         self, *, steps: int, batch: int, patch: int, learning_rate: float, loss: str, rotations: bool,
         informed: bool, base: str, fresh_noise: bool, flips: bool, precision: str, keep_counts: str, target: str,
-        **sizes: int,
+        families: Sequence[str] | None = None, sources: int | None = None, **sizes: int,
     ) -> None:  # fmt: skip
         super().__init__(keep_counts=keep_counts, target=target)
         for name, value in {"steps": steps, "batch": batch, "patch": patch, **sizes}.items():
             whole(name, value)
+        if sources is not None:
+            whole("sources", sources)
         positive("learning_rate", learning_rate)
         find_planar_loss(loss)
         choose("base", base, BASES)
@@ -76,6 +80,7 @@ class SuperResolutionNetwork(PlanarMethod):
         self.learning_rate, self.loss, self.precision = float(learning_rate), loss, precision
         self.rotations, self.informed, self.base = bool(rotations), bool(informed), base
         self.fresh_noise, self.flips = bool(fresh_noise), bool(flips)
+        self.families, self.sources = None if families is None else tuple(families), sources
         self._network: nn.Module | None = None
         self._factor, self._device = 0, "cpu"
 
@@ -112,6 +117,8 @@ class SuperResolutionNetwork(PlanarMethod):
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
     ) -> Mapping[str, np.ndarray]:
         """Train on the pairs of `train`; the step that is kept has the highest PSNR on `validation`."""
+        train = of_families(self.title, train, self.families, self.sources, "training")
+        validation = of_families(self.title, validation, self.families, None, "validation")
         source = self.source(train, context)
         judge = PlanarPSNR(self, validation, source, context)
         schedule = Schedule(self.steps, self.learning_rate, validations=5)

@@ -119,7 +119,8 @@ class GammaSR(Study):
     ) -> tuple[dict[str, Any], Row]:
         """Roles of a group; `low`, wherever it is needed, is the one acquisition that the scan's seed draws."""
         if measured := door(cohort):
-            return measured.prepare(group, scan, raw, cohort, settings, seed)
+            roles, columns = measured.prepare(group, scan, raw, cohort, settings, seed)
+            return roles, {**_family(scan), **columns}
         from senmei.physics.planar.camera import draw_counts
 
         activity = raw(scan["image"], "activity")
@@ -132,6 +133,7 @@ class GammaSR(Study):
         fine = settings["restore"] == "teacher"
         factor = int(cohort["size"]) // int(scan["matrix"]) if fine else 1
         columns: Row = {"counts": int(low.data.sum(dtype=np.int64)), "counts_max": float(expected.data.max())}
+        columns |= _family(scan)
         if group == "input":
             spread = np.kron(low.data[..., 0], np.ones((factor, factor))) / factor**2
             grid = activity if fine else low
@@ -192,6 +194,11 @@ def _translated(
     n, m = mask.shape[0], expected.shape[0]
     inside = mask.data[..., 0].reshape(m, n // m, m, n // m).min(axis=(1, 3))
     return seen.like((seen.data * scale).astype(np.float32)), expected.like(inside[..., None].copy())
+
+
+def _family(scan: Row) -> Row:
+    """For methods that learn from some families of teachers alone."""
+    return {"family": scan["family"]} if scan.get("family") else {}
 
 
 def _counts(volume: Volume) -> Volume:

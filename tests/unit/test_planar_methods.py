@@ -23,6 +23,7 @@ from senmei.methods.nafnet import NAFNet
 from senmei.methods.nearest import Nearest
 from senmei.methods.patch_dictionary import assembled, details_of, features_of, nearest_atoms, sparse_codes
 from senmei.methods.planar import PlanarMethod, bright_counts
+from senmei.methods.planar_families import of_families
 from senmei.methods.richardson_lucy import RichardsonLucy, iterates
 from senmei.methods.srcnn_planar import SRCNNPlanar
 from senmei.methods.srresnet import SRResNet
@@ -815,3 +816,47 @@ def test_patches_are_no_larger_than_the_smallest_image():
     tiny = example(2, image=photograph(2)[:24, :40])
     small(SRCNNPlanar, patch=50).fit([example(0), tiny], training()[1], FitContext(log=lines.append))
     assert any("2 x 6^2 pixels" in line for line in lines)
+
+
+# ---- some teachers alone ----
+
+
+def of_family(number, family, subject=None):
+    return example(number, family=family, subject=subject or f"sub-{family}{number}")
+
+
+def test_families_and_sources_choose_what_is_learned_from():
+    scans = [of_family(n, ("photographs", "torsos", "heads")[n % 3]) for n in range(9)]
+    scans.append(of_family(9, "heads", "sub-heads2"))  # a second scan of one source
+    chosen = of_families("SRResNet", scans, ["photographs", "heads"], None, "training")
+    assert [e.scan["family"] for e in chosen] == ["photographs", "heads"] * 3 + ["heads"]
+    assert of_families("SRResNet", scans, None, None, "training") == scans
+    four = of_families("SRResNet", scans, None, 4, "training")
+    assert [e.scan["scan"] for e in four] == ["sub-0", "sub-1", "sub-2", "sub-5", "sub-9"], (
+        "heads2 and heads5"
+    )
+    assert of_families("SRResNet", scans, ["torsos"], 99, "training") == scans[1::3]
+
+
+def test_families_that_nobody_has_are_refused():
+    train, validation = [of_family(n, "torsos") for n in range(3)], [of_family(9, "heads")]
+    with pytest.raises(DataError, match="no training scan is of these; there are torsos") as caught:
+        small(SRResNet, families=["photographs"]).fit(train, validation, quiet())
+    assert "families: photographs" in str(caught.value)
+    with pytest.raises(DataError, match="no validation scan is of these; there are heads"):
+        small(SRResNet, families=["torsos"]).fit(train, validation, quiet())
+    with pytest.raises(DataError, match="none with a family"):
+        small(SRResNet, families=["torsos"]).fit([example(0)], validation, quiet())
+    with pytest.raises(ConfigError, match="sources"):
+        small(SRResNet, sources=0)
+
+
+@EACH
+def test_a_network_of_one_family_is_that_of_its_scans_alone(cls):
+    torsos, heads = (
+        [of_family(n + at, family) for n in range(3)] for at, family in ((0, "torsos"), (3, "heads"))
+    )
+    both = small(cls, families=["torsos"]).fit([*torsos, *heads], [*heads, *torsos[:1]], quiet(seed=1))
+    alone = small(cls).fit(torsos, torsos[:1], quiet(seed=1))
+    for name, weights in alone.items():
+        np.testing.assert_array_equal(both[name], weights)
