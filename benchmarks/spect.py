@@ -33,8 +33,8 @@ CONFIG: dict[str, Any] = {
     "run": RUN,
     "preset": "demo",
     "device": "cpu",
+    "only": ["spect_denoise"],
     "studies": {
-        "mri_denoise": {"enabled": False},
         "spect_denoise": {
             "shards": 2,
             "cohorts": {

@@ -58,7 +58,15 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     head = {"properties": {**{k: head[k] for k in ("use", "enabled")}, "preset": {"type": "string"}}}
     known = {path.stem: path for path in (root / "config" / "studies").glob("*.yaml")}
     studies = {}
+    for name in config["only"] or ():
+        if name not in config["studies"]:
+            why = "no study of this name is configured"
+            raise ConfigError(
+                f"Unknown study '{name}'", where="only", why=why, fix=nearest(name, config["studies"])
+            )
     for name, user in config["studies"].items():
+        if config["only"] and name not in config["only"]:
+            continue
         user = user or {}
         validate(user, head, f"studies.{name}")
         if user.get("enabled") is False:

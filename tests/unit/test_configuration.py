@@ -102,10 +102,20 @@ def test_a_study_left_out_and_a_study_under_another_name() -> None:
         studies={
             "mri_denoise": {"enabled": False},
             "spect_denoise": {"enabled": False},
+            "gamma_sr": {"enabled": False},
             "again": {"use": "mri_denoise", "preset": "tiny"},
         }
     )
     assert list(resolve(config, ROOT)["studies"]) == ["again"]
+
+
+def test_only_some_studies() -> None:
+    config = shipped(only=["again", "gamma_sr"], preset="tiny", studies={"again": {"use": "mri_denoise"}})
+    assert list(resolve(config, ROOT)["studies"]) == ["gamma_sr", "again"]
+    assert list(resolve(shipped(only=None), ROOT)["studies"]) == ["mri_denoise", "spect_denoise", "gamma_sr"]
+    with pytest.raises(ConfigError, match="Unknown study 'gamma_rs'") as caught:
+        resolve(shipped(only=["gamma_rs"]), ROOT)
+    assert (caught.value.where, "gamma_sr" in caught.value.fix) == ("only", True)
 
 
 TYPOS = [

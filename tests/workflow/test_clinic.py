@@ -43,8 +43,8 @@ def config(folder: Path, **study: Any) -> dict[str, Any]:
         "analyses": {"patient_heart": {}, "perfusion": None},
         "report": {"figure_scans": 9},
     }
-    top = {"run": "clinic", "preset": "tiny", "device": "cpu", "threads": 1}
-    return {**top, "studies": {"mri_denoise": {"enabled": False}, "spect_denoise": {**spect, **study}}}
+    top = {"run": "clinic", "preset": "tiny", "device": "cpu", "threads": 1, "only": ["spect_denoise"]}
+    return {**top, "studies": {"spect_denoise": {**spect, **study}}}
 
 
 @pytest.fixture(scope="module")

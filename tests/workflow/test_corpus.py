@@ -32,7 +32,7 @@ def config(path: Path, source: str = "bids", strict: bool = False, **cohort: Any
         "analyses": {"tissues": None},
     }
     top = {"run": "bad", "device": "cpu", "threads": 1, "preset": "tiny", "strict": strict}
-    return {**top, "studies": {"mri_denoise": study, "spect_denoise": {"enabled": False}}}
+    return {**top, "only": ["mri_denoise"], "studies": {"mri_denoise": study}}
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,8 @@ studies: {{mri_denoise: {{cohorts: {{mine: {{use: test, source: bids, path: {pat
 def short(overlay: str, analyses: tuple[str, ...] = (), **mine: Any) -> dict[str, Any]:
     """The overlay with its cohort alone and one method that needs no training."""
     config = yaml.safe_load(overlay)
-    config |= {"preset": "tiny", "device": "cpu", "threads": 1}
+    config |= {"preset": "tiny", "device": "cpu", "threads": 1, "only": ["mri_denoise"]}
     study = config["studies"]["mri_denoise"]
-    config["studies"]["spect_denoise"] = {"enabled": False}
     study["cohorts"]["phantoms"] = None
     study["cohorts"]["mine"] |= mine
     study["degradation"] = {"lesion": {"radius_mm": 0}}

@@ -39,7 +39,8 @@ def config(**cohort: Any) -> dict[str, Any]:
         "run": "tiny",
         "preset": "tiny",
         "device": "cpu",
-        "studies": {"mri_denoise": {"enabled": False}, "spect_denoise": study},
+        "only": ["spect_denoise"],
+        "studies": {"spect_denoise": study},
     }
 
 

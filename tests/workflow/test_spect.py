@@ -12,17 +12,14 @@ import pytest
 from senmei.core.configuration import load_yaml, resolve
 from tests.workflow.running import ROOT, planned, snakemake
 
-FREE = ("mri_denoise",)
-
-
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
 def tiny(**study: Any) -> dict[str, Any]:
-    others = {name: {"enabled": False} for name in FREE}
-    return {"run": "tiny", "preset": "tiny", "device": "cpu", "studies": {**others, "spect_denoise": study}}
+    top = {"run": "tiny", "preset": "tiny", "device": "cpu", "only": ["spect_denoise"]}
+    return {**top, "studies": {"spect_denoise": study}}
 
 
 def test_tiny_through_every_stage(tmp_path: Path) -> None:
@@ -56,7 +53,7 @@ def test_a_spoiled_acquisition_is_one_failed_row_and_the_others_go_on(tmp_path: 
     settings["cohorts"]["trained"] = {**settings["cohorts"]["torsos"], "use": "train", "subjects": 4}
     settings |= {"use": "tests.contract.spoiled_spect:LostView", "analyses": {}, "measures": {"nrmse": {}}}
     config = tiny()
-    config["studies"] = {"mri_denoise": {"enabled": False}, "spoiled": settings}
+    config |= {"only": ["spoiled"], "studies": {"spoiled": settings}}
     config["studies"]["spoiled"]["enabled"] = True
     snakemake(tmp_path, "-c2", "--quiet=rules", "results/tiny/spoiled/measures.tsv", config=config)
     study = tmp_path / "results" / "tiny" / "spoiled"
