@@ -12,6 +12,7 @@ import pytest
 from senmei.core.configuration import load_yaml, resolve
 from tests.workflow.running import ROOT, planned, snakemake
 
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file, delimiter="\t"))
