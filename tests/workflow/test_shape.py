@@ -24,6 +24,7 @@ TARGETS = {
     "report": STAGES | {"collect", "report_study", "report_run"},
     "mri_denoise": STAGES | {"collect", "report_study"},
     "spect_denoise": STAGES | {"collect", "report_study"},
+    "gamma_sr": STAGES - {"analyse"} | {"collect", "report_study"},
     "cohorts": {"simulate_cohort", "ingest"},
     "models": {"simulate_cohort", "ingest", "prepare", "train"},
     "restored": {"simulate_cohort", "ingest", "prepare", "train", "restore"},
@@ -45,7 +46,7 @@ def test_a_dry_run_of_each_preset_shows_everything(preset: str, tmp_path: Path) 
     plan = planned(shipped(tmp_path, preset=preset), "report")
     observers = set() if preset == "tiny" else {"analyse_cohort"}
     assert set(plan) - {"report"} == TARGETS["report"] | observers
-    assert plan["train"] == {"tiny": 4 + 3, "demo": 5 + 8, "paper": 7 + 11}[preset]
+    assert plan["train"] == {"tiny": 4 + 3 + 4, "demo": 5 + 8 + 7, "paper": 7 + 11 + 11}[preset]
     assert plan["restore"] == plan["measure"]
 
 
