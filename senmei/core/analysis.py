@@ -18,6 +18,7 @@ class Analysis:
     The class attributes are read without importing the module: they must be literals.
 
     scope : 'scan' (override `run`) or 'cohort' (override `run_cohort`).
+    methods : names of methods that it is asked of, `input` for the unrestored; () is all of them.
     requires : roles without which a scan is passed over. uses : roles taken into account where a scan has them.
     sentence : what the methods paragraph says of it. references : for the same paragraph.
     MEASURES : name -> (title, unit, better) of every number that may come out; `better` is 'higher', 'lower',
@@ -26,6 +27,7 @@ class Analysis:
     """
 
     scope: ClassVar[str] = "scan"
+    methods: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     uses: ClassVar[tuple[str, ...]] = ()
     title: ClassVar[str]
@@ -48,6 +50,7 @@ class Analysis:
     def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
         """Rows {scan, subject, measure, value} of a whole cohort (scan and subject '' where they do not apply).
 
-        pairs : the test scans, loaded one after another. folder : for figures and tables that go with the rows.
+        pairs : the test scans, loaded one after another. folder : for figures and tables that go with the rows; what
+        `senmei.io.shown` writes there is shown on the study's page.
         """
         raise NotImplementedError(type(self).__name__)

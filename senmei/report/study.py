@@ -18,6 +18,7 @@ from senmei.report.methods_text import collect_versions, methods_text
 from senmei.report.page import render
 from senmei.report.performance import interval_chart, tradeoff_chart
 from senmei.report.records import exported_table, failures_table, fitted_table, provenance
+from senmei.report.shown import shown_sections
 from senmei.report.slices import ScanFigure, draw_scan
 from senmei.report.style import colours
 from senmei.report.tables import (
@@ -29,6 +30,7 @@ from senmei.report.verdict import badges, first_measure, middle_condition, verdi
 
 PAGE_LIMIT = 5_000_000  # bytes of the whole page
 _CHARTS = 1_500_000  # of these, at most for charts
+_SHOWN = 1_000_000  # at most for the figures of analyses
 _SLICES = 2_900_000  # and at most for slices
 _RESERVED = 1_000_000  # that slices have in any case; tables of secondary measures give way
 _MARGIN = 60_000  # for the text around the slices
@@ -79,6 +81,7 @@ def _context(files: StudyFiles, spec: Mapping[str, Any], look: Look) -> dict[str
     primary = [str(name) for name in spec.get("primary") or ()]
     run = str(spec.get("run") or files.summary.get("run") or "")
     charts, axis, undrawn = _charts(files, primary, look)
+    analyses, unshown = shown_sections(files, _SHOWN)
     colour = colours(files.methods)
     return {
         "title": str(spec.get("title") or files.summary.get("title") or files.name),
@@ -96,6 +99,8 @@ def _context(files: StudyFiles, spec: Mapping[str, Any], look: Look) -> dict[str
         "intervals": charts["interval"],
         "tradeoffs": charts["tradeoff"],
         "undrawn": undrawn,
+        "analyses": analyses,
+        "unshown": unshown,
         "learning": learning_curves(files),
         "tables": summary_tables(files, primary),
         "untold": False,

@@ -10,6 +10,7 @@ from typing import Any
 from senmei.analyses.summary import Cells, flag, summarise
 from senmei.core.fingerprint import class_constants
 from senmei.io.atomic import write_text
+from senmei.io.shown import NAME as SHOWN
 from senmei.io.tables import Row, iter_tsv, stream_tsv
 from senmei.studies import STUDIES
 
@@ -36,9 +37,13 @@ def collect_study(
     """
     study = STUDIES.get(use)
     conditions = list(study.conditions)
-    cells = Cells(conditions)
-    columns = ("study", "cohort", "method", "scan", "subject", "split", *conditions, "measure", "value")
-    stream_tsv(folder / "measures.tsv", cells.through(_tidy(folder, name, results, conditions)), columns)
+    cells, groups = Cells(conditions), {column: Cells([*conditions, column]) for column in study.subgroups}
+    told_of = [*conditions, *study.subgroups]
+    columns = ("study", "cohort", "method", "scan", "subject", "split", *told_of, "measure", "value")
+    rows = cells.through(_tidy(folder, name, results, told_of))
+    for group in groups.values():
+        rows = group.through(rows)
+    stream_tsv(folder / "measures.tsv", rows, columns)
     failed = 0
 
     def status() -> Iterator[Row]:
@@ -52,10 +57,13 @@ def collect_study(
     facts = [json.loads(Path(card).read_text(encoding="utf-8")) for card in cards]
     methods = {card["method"]: {name: card[name] for name in ("family", "title", "oracle")} for card in facts}
     limits = limits_of(measures, analyses)
-    summary = summarise(cells, methods, measure_facts(measures, analyses), seed)
+    known = measure_facts(measures, analyses)
+    summary = summarise(cells, methods, known, seed)
+    each = {column: summarise(group, methods, known, seed)["headlines"] for column, group in groups.items()}
+    summary["subgroups"] = {c: [h for h in found if c in h["condition"]] for c, found in each.items()}
     summary |= {"limits": limits, "flags": flag(summary["headlines"], limits)}
     summary |= {"study": name, "run": run, "title": study.title, "failures": failed}
-    summary["exported"] = exported_of(folder, stages)
+    summary["exported"], summary["shown"] = exported_of(folder, stages), shown_of(folder, results)
     summary["primary"], summary["figures"] = list(study.primary), dict(study.figures)
     write_text(folder / "summary.json", json.dumps(summary, indent=1, sort_keys=True, default=str) + "\n")
 
@@ -80,6 +88,12 @@ def exported_of(folder: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
             if row["role"] not in entry["kinds"]:
                 entry["kinds"].append(row["role"])
     return [found[key] for key in sorted(found)]
+
+
+def shown_of(folder: Path, results: Sequence[str]) -> list[str]:
+    """Folders of analyses that show something on the page, relative to the study's, in the order of `results`."""
+    found = dict.fromkeys(Path(path).parent for path in results)
+    return [place.relative_to(folder).as_posix() for place in found if (place / SHOWN).is_file()]
 
 
 def _place(folder: Path, path: str) -> tuple[str, str, str]:

@@ -289,12 +289,13 @@ class StudyPlan(EnginePlan):
         """(cohort, analysis, method, shard or 'cohort') of all analyses."""
         found = []
         for analysis, spec in self.analyses.items():
-            scope = self.analysis_constants(analysis)["scope"]
+            constants = self.analysis_constants(analysis)
+            scope, only = constants["scope"], constants.get("methods") or self.methods
             for cohort in spec.get("cohorts") or self.cohorts:
                 if cohort in spec.get("skip", ()):
                     continue
                 for shard in self.shards(cohort, ("test",)) if scope == "scan" else ["cohort"]:
-                    found += [(cohort, analysis, method, shard) for method in self.methods]
+                    found += [(cohort, analysis, m, shard) for m in self.methods if m in only]
         return found
 
     def options(self, kind: str, name: str) -> dict[str, Any]:

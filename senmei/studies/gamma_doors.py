@@ -41,7 +41,10 @@ class Door:
         settings: Mapping[str, Any],
         seed: int,
     ) -> tuple[dict[str, Any], Row]:
-        """Roles of one group of one scan, and columns."""
+        """Roles of one group of one scan, and columns; none of a group, such as `sheet`, that this source cannot know.
+
+        `activity` of a sheet is given only where it is known in MBq: of a dose calibrator, not of the plan.
+        """
         raise NotImplementedError(type(self).__name__)
 
     def case(self, images: Sequence[Row], cohort: Mapping[str, Any]) -> tuple[str, str]:
@@ -54,9 +57,13 @@ def door(cohort: Mapping[str, Any]) -> Door | None:
     source = cohort["source"]
     if source == "simulate":
         return None
+    if source == "dicom":
+        from senmei.studies.gamma_door_images import ImageDoor
+
+        return ImageDoor()
     raise ConfigError(
         f"Unknown source '{source}'",
         where="cohorts: source",
         why="gamma_sr has no such door",
-        fix="choose simulate",
+        fix="choose dicom, simulate",
     )

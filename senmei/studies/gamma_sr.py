@@ -26,7 +26,8 @@ class GammaSR(Study):
     pixels, as the report's input was; `reference` the teacher with counts per reference pixel, by the pairing that
     `degradation.pairing` names; `expected` is `low` without noise; `high` the same sheet through another collimator.
     With `degradation.restore: collimator` the reference is what that other collimator would show without noise, with
-    the counts of this one and on the camera's own grid.
+    the counts of this one and on the camera's own grid. `teacher` (grey 0..1) and `activity` (MBq a pixel when the
+    acquisition started) are the sheet itself, registered to the image and on the reference's grid, for analyses.
     """
 
     title = "Super-resolution of gamma-camera images"
@@ -34,8 +35,10 @@ class GammaSR(Study):
         "input": ("low", "input", "camera"),
         "truth": ("reference", "mask", "expected"),
         "high": ("high",),
+        "sheet": ("teacher", "activity"),
     }
     conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm")
+    subgroups = ("family",)
     primary = ("psnr", "ssim", "count_bias", "roi_count_error")
     figures = {
         "unit": "the counts of full ink",
@@ -120,10 +123,13 @@ class GammaSR(Study):
         """Roles of a group; `low`, wherever it is needed, is the one acquisition that the scan's seed draws."""
         if measured := door(cohort):
             roles, columns = measured.prepare(group, scan, raw, cohort, settings, seed)
-            return roles, {**_family(scan), **columns}
+            own = {role: value for role, value in roles.items() if role in self.groups[group]}
+            return own, {**_family(scan), **columns}
         from senmei.physics.planar.camera import draw_counts
 
         activity = raw(scan["image"], "activity")
+        if group == "sheet":
+            return {"teacher": raw(scan["image"], "teacher"), "activity": activity}, _family(scan)
         camera = camera_of(scan, cohort, settings)
         if group == "high":
             expected = other_camera(scan, cohort, settings).expected(activity)
