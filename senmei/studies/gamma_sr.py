@@ -176,10 +176,10 @@ def paired(
 ) -> tuple[Volume, float, Row]:
     """(reference, its data range, columns): the teacher with counts per pixel of its own grid.
 
-    way : `known`, the simulated activity times the camera's counts per MBq, exact; or one of
+    way : `known` (`auto`), the simulated activity times the camera's counts per MBq, exact; or one of
     `senmei.physics.planar.pairing`, from the noisy image alone, as of measured sheets. white : counts of full ink.
     """
-    if way == "known":
+    if way in ("known", "auto"):
         share = camera.background_counts / factor**2
         counts = activity.data.astype(np.float64) * camera.counts_per_mbq + share
         return activity.like(counts.astype(np.float32)), white, {}
