@@ -47,6 +47,7 @@ _TAGS = [
     RotationInformationSequence GatedInformationSequence PhaseInformationSequence ActualFrameDuration
     PatientOrientationCodeSequence PatientGantryRelationshipCodeSequence PatientPosition
     ImageOrientationPatient ImagePositionPatient ImageID ViewCodeSequence CorrectedImage BurnedInAnnotation
+    CountsAccumulated LossyImageCompressionRatio
     """.split(),
 ]
 

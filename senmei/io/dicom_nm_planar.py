@@ -6,11 +6,12 @@ import numpy as np
 
 from senmei.io import dicom_nm_codes as codes
 from senmei.io.dicom_nm_facts import Facts, check_unscaled, spacing_mm
-from senmei.io.dicom_nm_header import Header, code, items, number, refuse
+from senmei.io.dicom_nm_header import Header, code, items, number, numbers, refuse, text
 from senmei.io.dicom_nm_pixels import lossy, read_pixels
 from senmei.io.projections import PlanarImage
 
 _INT32 = 2**31 - 1
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def planar_frames(header: Header) -> tuple[list[int], list[int], np.ndarray]:
@@ -56,7 +57,18 @@ def read_planar(header: Header, facts: Facts) -> PlanarImage:
         agent=facts.agent,
         collimator=facts.collimator,
         duration_s=seconds,
-        facts={"image_type": header.kind, **facts.more, "lossy": lossy(header), "set_to_zero": clipped},
+        facts={
+            "image_type": header.kind,
+            **facts.more,
+            "lossy": lossy(header),
+            "lossy_ratio": max(
+                numbers(header.data, "LossyImageCompressionRatio", header.where), default=None
+            ),
+            "set_to_zero": clipped,
+            "secondary_capture": text(header.data, "SOPClassUID") == _SECONDARY_CAPTURE,
+            "derived": "DERIVED" in header.image_type[:1],
+            "counts_told": number(header.data, "CountsAccumulated", header.where),
+        },
     )
     found.check(header.where)
     return found
