@@ -29,7 +29,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results" / "demo"
 
 
-STUDIES = ("mri_denoise", "spect_denoise")
+STUDIES = ("mri_denoise", "spect_denoise", "gamma_sr")
 
 
 def _means(demo: Path, measure: str, study: str = "mri_denoise", **where: str) -> dict[str, float]:
@@ -73,6 +73,17 @@ def test_learned_without_a_clean_image_beats_the_tuned_gaussian(demo: Path) -> N
         assert set(card["needs"]) <= {"noisy", "repeat"}, method
 
 
+def test_super_resolution_beats_every_tuned_filter_and_keeps_counts(demo: Path) -> None:
+    psnr, ssim = (_means(demo, measure, "gamma_sr", cohort="sheets") for measure in ("psnr", "ssim"))
+    classical = [m for m in psnr if m not in ("input", "srresnet")]
+    assert {"bicubic", "gaussian", "butterworth", "richardson_lucy", "dictionary"} <= set(classical)
+    assert psnr["srresnet"] > psnr["input"] + 4.53, "what the report gained over its input"
+    assert ssim["srresnet"] > ssim["input"] + 0.143
+    assert psnr["srresnet"] > max(psnr[m] for m in classical) + 0.5
+    assert ssim["srresnet"] > max(ssim[m] for m in classical) + 0.05
+    assert all(abs(bias) < 2 for bias in _means(demo, "count_bias", "gamma_sr", cohort="sheets").values())
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_headline_has_n_and_an_interval_or_says_why_not(demo: Path, study: str) -> None:
     headlines = json.loads((demo / study / "summary.json").read_text())["headlines"]
@@ -82,7 +93,7 @@ def test_every_headline_has_n_and_an_interval_or_says_why_not(demo: Path, study:
         assert line["n"] == 1 or (line["ci95"] and line["ci95"][0] <= line["mean"] <= line["ci95"][1])
     learned = [h for h in headlines if h["family"] == "learned" and h["measure"] == "psnr"]
     assert learned
-    baselines = {"gaussian", "butterworth", "nlm", "nlm3d"}  # and no oracle
+    baselines = {"gaussian", "butterworth", "nlm", "nlm3d", "dictionary", "richardson_lucy"}  # and no oracle
     assert all(h["versus"] in baselines and h["difference"]["n"] == h["n"] for h in learned)
 
 
