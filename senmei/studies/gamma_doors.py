@@ -16,6 +16,20 @@ class Door:
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Refuse what no job of this cohort could do. Raises ConfigError."""
 
+    def participants(self, cohort: Mapping[str, Any]) -> list[Row]:
+        """Subjects that are simulated."""
+        raise NotImplementedError(type(self).__name__)
+
+    def images(self, participant: Row, cohort: Mapping[str, Any]) -> list[Row]:
+        """Raw images of one of them."""
+        raise NotImplementedError(type(self).__name__)
+
+    def simulate(
+        self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
+    ) -> dict[str, dict[str, Any]]:
+        """Raw roles of these, by image."""
+        raise NotImplementedError(type(self).__name__)
+
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
     ) -> Listed:
@@ -53,17 +67,25 @@ class Door:
 
 
 def door(cohort: Mapping[str, Any]) -> Door | None:
-    """The door of a cohort; None for simulated sheets. Raises ConfigError for a source that there is not."""
+    """The door of a cohort, simulated stacks included; None for simulated sheets. Raises ConfigError for a source that there is not."""
     source = cohort["source"]
-    if source == "simulate":
+    if source == "simulate" and not cohort.get("stack"):
         return None
+    if source == "simulate":
+        from senmei.studies.gamma_stacks import StackDoor
+
+        return StackDoor()
     if source == "dicom":
         from senmei.studies.gamma_door_images import ImageDoor
 
         return ImageDoor()
+    if source == "sheets":
+        from senmei.studies.gamma_door_sheets import SheetDoor
+
+        return SheetDoor()
     raise ConfigError(
         f"Unknown source '{source}'",
         where="cohorts: source",
         why="gamma_sr has no such door",
-        fix="choose dicom, simulate",
+        fix="choose dicom, sheets, simulate",
     )
