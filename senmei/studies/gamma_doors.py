@@ -67,7 +67,7 @@ class Door:
 
 
 def door(cohort: Mapping[str, Any]) -> Door | None:
-    """The door of a cohort, simulated stacks included; None for simulated sheets. Raises ConfigError for a source that there is not."""
+    """The door of a cohort, of simulated stacks too; None for simulated sheets. Raises ConfigError for others."""
     source = cohort["source"]
     if source == "simulate" and not cohort.get("stack"):
         return None

@@ -27,7 +27,8 @@ class GammaSR(Study):
     `degradation.pairing` names; `expected` is `low` without noise; `high` the same sheet through another collimator.
     With `degradation.restore: collimator` the reference is what that other collimator would show without noise, with
     the counts of this one and on the camera's own grid. `teacher` (grey 0..1) and `activity` (MBq a pixel when the
-    acquisition started) are the sheet itself, registered to the image and on the reference's grid, for analyses.
+    acquisition started) are the sheet itself, registered to the image and on the reference's grid, for analyses;
+    the group `stack` what the views of a stack are reconstructed with, and held against.
     """
 
     title = "Super-resolution of gamma-camera images"
@@ -36,6 +37,7 @@ class GammaSR(Study):
         "truth": ("reference", "mask", "expected"),
         "high": ("high",),
         "sheet": ("teacher", "activity"),
+        "stack": ("stack", "stack_labels", "acquisition", "attenuation"),
     }
     conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm")
     subgroups = ("family",)
@@ -66,11 +68,14 @@ class GammaSR(Study):
     )
 
     def participants(self, cohort: Mapping[str, Any]) -> list[Row]:
-        """Sources of teachers: a photograph, the template, a torso, a head."""
-        return subjects_of(cohort)
+        """Sources of teachers: a photograph, the template, a torso, a head; or stacks."""
+        stacks = door(cohort)
+        return stacks.participants(cohort) if stacks else subjects_of(cohort)
 
     def images(self, participant: Row, cohort: Mapping[str, Any]) -> list[Row]:
-        """One a sheet: a photograph has one, a torso several slices."""
+        """One a sheet: a photograph has one, a torso several slices; or a stack."""
+        if stacks := door(cohort):
+            return stacks.images(participant, cohort)
         return images_of(participant["subject"], participant["family"], int(cohort["slices"]))
 
     def scans(
@@ -108,7 +113,9 @@ class GammaSR(Study):
     def simulate(
         self, images: Sequence[Row], cohort: Mapping[str, Any], seed: int
     ) -> dict[str, dict[str, Any]]:
-        """Printed sheets of one source."""
+        """Printed sheets of one source, or a stack of them."""
+        if stacks := door(cohort):
+            return stacks.simulate(images, cohort, seed)
         return print_sheets(images, cohort)
 
     def prepare(

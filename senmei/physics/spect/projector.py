@@ -80,9 +80,14 @@ class Projector:
         self._blur = CollimatorBlur(acquisition, self.device) if psf else None
         self._set_attenuation(mu)
 
+    @property
+    def projection_shape(self) -> tuple[int, int, int]:
+        """(u, v, view) of what `forward` gives."""
+        return self.acquisition.projection_shape
+
     def with_attenuation(self, mu: ArrayLike | torch.Tensor | None) -> Projector:
         """The same acquisition around another patient: rotations and kernels are shared, not built again."""
-        other = object.__new__(Projector)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._set_attenuation(mu)
         return other
@@ -161,8 +166,7 @@ class Projector:
         """Adjoint of ones (x, y, z): counts that one count in a voxel gives in all of these views. Kept."""
         key = tuple(self._chosen(views))
         if key not in self._sensitivities:
-            n, _, nz = self.acquisition.shape
-            ones = torch.ones(n, nz, len(key), device=self.device)
+            ones = torch.ones(*self.projection_shape[:2], len(key), device=self.device)
             self._sensitivities[key] = self.adjoint(ones, key)
         return self._sensitivities[key]
 

@@ -46,13 +46,13 @@ def osem(
             fix=f"take 1 to {views} subsets",
         )
     counts = tensor(projections, projector.device)
-    if tuple(counts.shape[-3:]) != projector.acquisition.projection_shape:
-        raise unfit("the projections", tuple(counts.shape), projector.acquisition.projection_shape)
+    if tuple(counts.shape[-3:]) != projector.projection_shape:
+        raise unfit("the projections", tuple(counts.shape), projector.projection_shape)
     added = None
     if scatter is not None:
         added = tensor(scatter, projector.device)
-        if tuple(added.shape[-3:]) != projector.acquisition.projection_shape:
-            raise unfit("the scatter", tuple(added.shape), projector.acquisition.projection_shape)
+        if tuple(added.shape[-3:]) != projector.projection_shape:
+            raise unfit("the scatter", tuple(added.shape), projector.projection_shape)
     image = _first(start, projector).expand(*counts.shape[:-3], *projector.acquisition.shape).clone()
     for _ in range(iterations):
         for k in range(subsets):
