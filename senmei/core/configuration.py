@@ -151,6 +151,11 @@ def _study(settings: dict[str, Any], where: str, schemas: Path) -> dict[str, Any
                     fix=nearest(source, kinds),
                 )
             settings["cohorts"][name] = validate(cohort, kinds[source], f"{where}.cohorts.{name}")
+    ablation = settings["report"].get("ablation") or {}
+    for name in [ablation["base"], *ablation["of"]] if ablation else ():
+        if name not in (known := settings["methods"]):
+            why, fix = "this study's `methods` have none of this name", nearest(name, known)
+            raise ConfigError(f"Unknown method '{name}'", where=f"{where}.report.ablation", why=why, fix=fix)
     for kind in ("methods", "analyses"):
         table = load_yaml(schemas / f"{kind}.schema.yaml")
         for name, spec in settings[kind].items():

@@ -26,9 +26,14 @@ class Study:
     groups : role group -> the roles it builds. One group is one manifest a shard, so that a job which declares
         no group with a `reference` never has one among its inputs.
     conditions : columns of scans.tsv by which measures are broken down.
+    subgroups : further columns, of whom was scanned and not how: headlines are over all of them, and again of each.
     uses_siblings : groups whose roles depend on the subject's other images.
     phantom_module, engine_module : dotted modules that `render` and `run_engine` rely on, whose code their jobs carry
         in their fingerprints in place of the whole study's: what takes days is not done again for another's edit.
+    dataset_module : dotted module that writes a cohort's pairs to hand on (`dataset:` of a cohort), '' if none does.
+        Its `writer(folder, options, facts)` gives an object with `add(example, raw)` -> role -> (place, SHA-256), raw
+        being role -> loader of the scan's image, and `close(participants)`; facts are those of cohort.json, `cohort`,
+        `degradation` and `made` (sentences). dataset_groups : role groups that a pair is made of.
     sentences : for the methods paragraph, (text, references) each.
     figures : how the report shows images: `colour` (grey or nuclear), `tradeoff` (two measures drawn against each
         other), and what else `senmei.report.look` knows.
@@ -37,10 +42,13 @@ class Study:
     title: ClassVar[str]
     groups: ClassVar[dict[str, tuple[str, ...]]]
     conditions: ClassVar[tuple[str, ...]] = ()
+    subgroups: ClassVar[tuple[str, ...]] = ()
     primary: ClassVar[tuple[str, ...]] = ()
     uses_siblings: ClassVar[tuple[str, ...]] = ()
     phantom_module: ClassVar[str] = ""
     engine_module: ClassVar[str] = ""
+    dataset_module: ClassVar[str] = ""
+    dataset_groups: ClassVar[tuple[str, ...]] = ()
     sentences: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     figures: ClassVar[Mapping[str, Any]] = {}
 

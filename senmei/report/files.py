@@ -93,7 +93,10 @@ def dose_label(dose: float) -> str:
 
 
 def _in_words(name: str, value: Any) -> str:
-    words = {"noise": "{} % noise", "acceleration": "R = {}", "acquisition": "{}"}
+    words = {
+        "noise": "{} % noise", "acceleration": "R = {}", "acquisition": "{}", "time_s": "{} s", "nuclide": "{}",
+        "pixel_mm": "{} mm pixels", "collimator": "{}", "distance_mm": "at {} mm", "layer_mm": "{} mm layer",
+    }  # fmt: skip
     values = {"rician": "Rician", "grappa": "GRAPPA", "measured": "as measured"}
     if name == "dose" and isinstance(value, float):
         return "full dose" if value == 1 else f"{dose_label(value)} dose"
@@ -160,6 +163,18 @@ class StudyFiles:
         names = {str(row["measure"]) for row in self.summary.get("headlines") or ()}
         return frozenset(name for name in names if {f"{name}_low", f"{name}_high"} <= names)
 
+    @cached_property
+    def subgroups(self) -> dict[str, list[dict[str, Any]]]:
+        """column -> headlines of each of its values, as of `headlines` but with that column in their condition.
+
+        Columns of a single value are left out: they tell what the headlines do.
+        """
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, rows in (self.summary.get("subgroups") or {}).items():
+            if len({(row.get("condition") or {}).get(name) for row in rows}) > 1:
+                found[str(name)] = [dict(row) for row in rows]
+        return found
+
     @property
     def name(self) -> str:
         """The study's name in paths."""
@@ -204,9 +219,11 @@ class StudyFiles:
         )
 
     def label(self, method: str) -> str:
-        """Its title for charts, which have no badges: an oracle's says so."""
+        """Its title for charts, which have no badges: an oracle says so; of several with one title, their names."""
         told = not self.oracle(method) or "truth" in self.title(method)
-        return self.title(method) if told else f"{self.title(method)} (oracle)"
+        title = self.title(method) if told else f"{self.title(method)} (oracle)"
+        several = sum(self.title(other) == self.title(method) for other in self.methods) > 1
+        return f"{title}: {method}" if several else title
 
     @cached_property
     def limits(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from senmei.core.errors import DataError
 from senmei.io.atomic import write_text
 from senmei.io.tables import Row
+from senmei.report.ablation import ablation_tables
 from senmei.report.figures import Chart, box_plots, learning_curves, level_axis, level_curves
 from senmei.report.files import Condition, StudyFiles, condition_of, in_order, kind
 from senmei.report.heart import HeartFigure, draw_heart
@@ -21,11 +22,7 @@ from senmei.report.records import exported_table, failures_table, fitted_table, 
 from senmei.report.shown import shown_sections
 from senmei.report.slices import ScanFigure, draw_scan
 from senmei.report.style import colours
-from senmei.report.tables import (
-    cohorts_table,
-    ordered_measures,
-    summary_tables,
-)
+from senmei.report.tables import cohorts_table, ordered_measures, subgroup_tables, summary_tables
 from senmei.report.verdict import badges, first_measure, middle_condition, verdicts
 
 PAGE_LIMIT = 5_000_000  # bytes of the whole page
@@ -43,7 +40,8 @@ def write_study_report(study_dir: Path, out: Path, spec: Mapping[str, Any]) -> N
     spec : "title", "run", "figure_scans" (scans shown as slices per cohort, default 2), "conditions" (columns by
         which measures are broken down), "primary" (measures shown first), "sentences" ({"text", "references"} for
         the methods paragraph), "windows" ({"image": [low, high], "difference": limit}, multiples of the level in
-        `scans`' `data_range`), "figures" (how pictures are shown: fields of `look.Look`; default: summary.json's).
+        `scans`' `data_range`), "figures" (how pictures are shown: fields of `look.Look`; default: summary.json's),
+        "ablation" ("base", "of": methods; see `ablation_tables`).
     Raises DataError when summary.json or another table is missing or damaged. An image that cannot be read is
     named in its place.
     """
@@ -102,7 +100,10 @@ def _context(files: StudyFiles, spec: Mapping[str, Any], look: Look) -> dict[str
         "analyses": analyses,
         "unshown": unshown,
         "learning": learning_curves(files),
-        "tables": summary_tables(files, primary),
+        "tables": [*summary_tables(files, primary), *subgroup_tables(files, primary)],
+        "ablation": ablation_tables(
+            files, spec.get("ablation"), primary or ordered_measures(files, primary)[:4]
+        ),
         "untold": False,
         "fitted": fitted_table(files),
         "exported": exported_table(files),

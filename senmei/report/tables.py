@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order
+from senmei.report.conditions import SEVERAL, arranged, shared, short_labels
+from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite
 from senmei.report.methods_text import CASES, SOURCES, split_counts
 from senmei.report.numbers import best, direction, fair, interval, measure_facts, number
 from senmei.report.style import colours
@@ -41,19 +42,40 @@ def ordered_measures(files: StudyFiles, primary: Sequence[str]) -> list[str]:
     return [m for m in primary if m in present] + [m for m in present if m not in primary]
 
 
-def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, Any]]:
-    """One table a cohort and measure: rows are methods, columns conditions."""
-    colour = colours(files.methods)
+def subgroup_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, Any]]:
+    """The tables of the primary measures again for each value of a subgroup's column, `within` says which."""
     tables = []
-    for cohort in dict.fromkeys([*files.cohorts, *(h["cohort"] for h in files.headlines)]):
+    for name, headlines in files.subgroups.items():
+        for value in dict.fromkeys(h["condition"][name] for h in headlines):
+            rows = [h for h in headlines if h["condition"][name] == value]
+            tables += [
+                {**table, "within": str(value), "primary": False, "versus": None}
+                for table in summary_tables(files, primary, rows)
+                if table["primary"]
+            ]
+    return tables
+
+
+def summary_tables(
+    files: StudyFiles, primary: Sequence[str], headlines: Sequence[Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """One table a cohort and measure: rows are methods, columns conditions; `turned` where these are many.
+
+    headlines : others than the study's.
+    """
+    colour = colours(files.methods)
+    given = files.headlines if headlines is None else headlines
+    tables = []
+    for cohort in dict.fromkeys([*files.cohorts, *(h["cohort"] for h in given)]):
         for measure in ordered_measures(files, primary):
-            rows = [h for h in files.headlines if h["cohort"] == cohort and h["measure"] == measure]
+            rows = [h for h in given if h["cohort"] == cohort and h["measure"] == measure]
             if not rows:
                 continue
-            cells: dict[tuple[str, Condition], dict[str, Any]] = {
+            cells: dict[tuple[str, Condition], Mapping[str, Any]] = {
                 (str(h["method"]), condition_of(h.get("condition") or {}, files.conditions)): h for h in rows
             }
-            conditions = in_order(condition for _, condition in cells)
+            conditions = arranged([condition for _, condition in cells])
+            labels = short_labels([condition for _, condition in cells])
             columns = {c: [h for (_, k), h in cells.items() if k == c] for c in conditions}
             like = max((abs(h["mean"]) for h in rows if finite(h.get("mean")) is not None), default=None)
             winners = {c: _winners(files, found) for c, found in columns.items()}
@@ -64,15 +86,16 @@ def summary_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str, 
                     "cohort": cohort,
                     "badges": badges(files.cohorts.get(cohort, {})),
                     "synthetic": bool(files.cohorts.get(cohort, {}).get("synthetic")),
+                    "within": "",
+                    "everywhere": condition_label(common) if (common := shared(conditions)) else "",
+                    "turned": len(conditions) > SEVERAL,
                     "measure": measure,
                     "primary": measure in primary,
                     "limit": None if limit is None else f"{limit:g} {facts['unit']}".strip(),
                     "versus": (files.summary.get("best_classical") or {}).get(cohort, {}).get(measure),
                     "conditions": [
                         {
-                            "label": "all images"
-                            if not c and measure in files.bounded
-                            else condition_label(c),
+                            "label": "all images" if not c and measure in files.bounded else labels[c],
                             "n": _counts(found),
                         }
                         for c, found in columns.items()

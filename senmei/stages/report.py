@@ -34,6 +34,7 @@ def report_spec(study: Any, settings: Mapping[str, Any], run: str) -> dict[str, 
         "conditions": list(study.conditions),
         "primary": report.get("primary") or list(study.primary),
         "figures": dict(study.figures),
+        **({"ablation": report["ablation"]} if report.get("ablation") else {}),
         "sentences": sentences,
     }
 
