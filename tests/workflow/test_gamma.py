@@ -10,7 +10,7 @@ from tests.workflow.running import planned, snakemake
 
 
 def test_tiny_through_every_stage(tmp_path: Path) -> None:
-    config = {"run": "tiny", "preset": "tiny", "device": "cpu", "only": ["gamma_sr"]}
+    config = {"run": "tiny", "preset": "tiny", "device": "cpu", "studies": {"gamma_sr": {}}}
     snakemake(tmp_path, "-c2", "--quiet=rules", "report", config=config)
     study = tmp_path / "results" / "tiny" / "gamma_sr"
     summary = json.loads((study / "summary.json").read_text())
