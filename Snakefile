@@ -7,7 +7,6 @@ from snakemake.utils import min_version
 from senmei.core.configuration import resolve
 from senmei.core.devices import check_policy
 from senmei.stages.plan import Plan, frozen, tree_hash
-from senmei.stages.report import report_spec, templates_hash
 
 min_version("9.27")
 
@@ -51,6 +50,7 @@ include: "rules/targets.smk"
 include: "rules/engine.smk"
 include: "rules/cohort.smk"
 include: "rules/prepare.smk"
+include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/restore.smk"
 include: "rules/export.smk"

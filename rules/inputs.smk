@@ -102,7 +102,7 @@ def cohort_restored(wildcards):
 def study_tables(study, kind):
     """Tables of one kind of a study, once all its cohorts are listed."""
     s = plan[study]
-    for cohort in s.exports if kind == "exported" else s.cohorts:
+    for cohort in {"exported": s.exports, "dataset": s.datasets}.get(kind, s.cohorts):
         listing(study, cohort)
     folder = f"<results>/{study}"
     if kind == "cohorts":
@@ -117,9 +117,30 @@ def study_tables(study, kind):
         ]
     if kind == "exported":
         return [f"{folder}/exported/{c}/{m}/{shard}.tsv" for c, m, shard in s.exported()]
+    if kind == "dataset":
+        return [f"{folder}/dataset/{c}.tsv" for c in s.datasets]
     if kind == "analysed":
         return [f"{folder}/analysed/{c}/{a}/{m}/{shard}.tsv" for c, a, m, shard in s.analysed()]
     return [f"{folder}/{kind}/{c}/{m}/{shard}.tsv" for c, shard in s.judged() for m in s.methods]
+
+
+def dataset_raw(wildcards):
+    """Raw manifests of a cohort that is handed on."""
+    listing(wildcards.study, wildcards.cohort)
+    folder = f"<results>/{wildcards.study}/cohorts/{wildcards.cohort}/raw"
+    return [f"{folder}/{shard}.tsv" for shard in plan[wildcards.study].shards(wildcards.cohort)]
+
+
+def dataset_prepared(wildcards):
+    """Prepared manifests of a cohort that is handed on, of all its splits."""
+    study = plan[wildcards.study]
+    listing(study.name, wildcards.cohort)
+    return prepared(study.name, wildcards.cohort, study.study.dataset_groups, study.shards(wildcards.cohort))
+
+
+def licence_file(wildcards):
+    """The text of a dataset's licence, where a file gives it."""
+    return plan[wildcards.study].dataset(wildcards.cohort).get("licence_file") or []
 
 
 def collected(*kinds):

@@ -4,6 +4,8 @@ Needs: measured and analysed tables, manifests of every stage (for what failed),
 Makes: measures.tsv (tidy), status.tsv, summary.json, report.html a study; report/index.html of the run.
 """
 
+from senmei.stages.report import report_spec, templates_hash
+
 
 rule collect:
     """Tidy table, failures and headlines of a study."""

@@ -46,6 +46,12 @@ rule exported:
         every("exported"),
 
 
+rule datasets:
+    """Pairs of measured images and teachers as datasets to hand on, of the cohorts that ask for it."""
+    input:
+        every("dataset"),
+
+
 rule measured:
     """Measures of every restored scan."""
     input:

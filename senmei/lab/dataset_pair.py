@@ -38,8 +38,11 @@ ENDS = {
     "expected": "desc-expected_nm",
     "high": "desc-high_nm",
     "teacher": "desc-teacher_grey",
+    "activity": "desc-activity_mbq",
 }
-_FINE = ("input", "reference", "mask", "teacher")
+ROLES = ("low", "camera", *ENDS)
+NEEDED = ("low", "camera", "input", "reference", "mask")
+_FINE = ("input", "reference", "mask", "teacher", "activity")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class Pair:
     """A measured image and what it is held against.
 
     scan : its BIDS stem, which begins with its subject's. roles : `low`, (x, y, 1) counts on the camera's grid,
-    `camera`, a dictionary, `reference`, counts per pixel on its own grid, and where they are there `input`, `mask` and
-    `teacher` (grey 0..1) on the reference's grid, `expected` and `high` on the camera's. columns : all that is known.
+    `camera`, a dictionary, `reference`, counts per pixel on its own grid, `input` and `mask` on the same, and where
+    they are there `teacher` (grey 0..1) and `activity` (MBq) on it too, `expected` and `high` on the camera's.
+    columns : all that is known.
     """
 
     scan: str
@@ -64,7 +68,7 @@ class Pair:
         """Raise DataError for a name that is none, roles that are missing, and grids that do not lie on each other."""
         if not SCAN.fullmatch(self.scan):
             raise self._bad("its name is no BIDS stem: sub-label, then key-label, joined by _", "rename it")
-        missing = [r for r in ("low", "camera", "reference") if r not in self.roles]
+        missing = [r for r in NEEDED if r not in self.roles]
         if missing:
             raise self._bad(
                 f"it has no {' and no '.join(missing)}: no pair", "hand on scans that have a teacher"
@@ -73,8 +77,8 @@ class Pair:
         for role, plane in self.roles.items():
             if role == "camera":
                 continue
-            if role not in (*ENDS, "low"):
-                raise self._bad(f"a pair has no '{role}'", f"its roles are low, camera, {', '.join(ENDS)}")
+            if role not in ROLES:
+                raise self._bad(f"a pair has no '{role}'", f"its roles are {', '.join(ROLES)}")
             if not isinstance(plane, Volume) or plane.data.ndim != 3 or plane.shape[2] != 1:
                 raise self._bad(f"its {role} is no plane (x, y, 1)", "make the dataset again")
             if not np.isfinite(plane.data).all() or plane.data.min() < 0:

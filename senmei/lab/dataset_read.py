@@ -17,7 +17,7 @@ from senmei.core.errors import DataError, nearest
 from senmei.core.study import is_file_column
 from senmei.io.dataset_folder import SUMS, proven, proven_bytes, proven_role, read_sums
 from senmei.io.tables import Row, read_tsv
-from senmei.lab.dataset_pair import ENDS, NAMES, RESERVED, SCAN, VERSION, Pair, places_of
+from senmei.lab.dataset_pair import ENDS, NAMES, NEEDED, RESERVED, SCAN, VERSION, Pair, places_of
 
 _DESCRIPTION = "dataset_description.json"
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]{1,64}")
@@ -81,7 +81,7 @@ def read_dataset(folder: Path | str) -> PairSet:
 def files_of(scan: str, sums: Mapping[str, str]) -> dict[str, str]:
     """role -> place of all files of a pair: those it must have, and those that the list of checksums has."""
     places = places_of(scan)
-    return {role: p for role, p in places.items() if role in ("low", "sidecar", "reference") or p in sums}
+    return {role: p for role, p in places.items() if role in (*NEEDED, "sidecar") or p in sums}
 
 
 def load_pair(root: Path, scan: str, sums: Mapping[str, str], columns: Mapping[str, Any]) -> Pair:

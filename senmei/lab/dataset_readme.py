@@ -95,6 +95,7 @@ derivatives/pairs/sub-x/nm/  of each scan, on the grid of the teacher's pixels b
   desc-reference             the teacher in counts per pixel: what the measured image is held against
   desc-teacher               the printed picture, grey 0 to 1, registered to the image
   desc-printed_mask          the printed area
+  desc-activity              MBq per pixel when the acquisition started (simulated pairs)
   desc-input                 the measured counts, spread evenly over the reference's pixels
   desc-expected              counts without noise (simulated pairs)
   desc-high                  the same sheet through another collimator

@@ -44,6 +44,10 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "",
         "Deviance of the counts per degree of freedom; 1 is counting noise",
     ),
+    "expected_mm": ("RegistrationResidualExpected", "mm", "What counting noise alone would leave of it"),
+    "angle_deg": ("RegistrationAngle", "degrees", "Turn of the sheet in the image"),
+    "likeness": ("Likeness", "", "Correlation of the counts with the teacher as the camera would blur it"),
+    "correction": ("CountCorrection", "", "Factor for dead time and decay, which the counts hold already"),
     "sheet_mbq": ("SheetActivity", "MBq", "Activity of the sheet when the acquisition started"),
     "data_range": (
         "DataRange",

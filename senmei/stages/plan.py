@@ -34,12 +34,15 @@ class StudyPlan(EnginePlan):
         self.name, self.settings, self.results, self.strict = name, settings, results, strict
         self.study: Study = STUDIES.get(settings["use"])()
         self.seed = derive_seed(seed, name)
-        self.cohorts: dict[str, dict[str, Any]] = {  # without `export`, which changes nothing before it
-            cohort: {k: v for k, v in own.items() if k != "export"}
+        self.cohorts: dict[str, dict[str, Any]] = {  # without what changes nothing before it
+            cohort: {k: v for k, v in own.items() if k not in ("export", "dataset")}
             for cohort, own in settings["cohorts"].items()
         }
         self.exports: dict[str, dict[str, Any]] = {
             cohort: own["export"] for cohort, own in settings["cohorts"].items() if own.get("export")
+        }
+        self.datasets: dict[str, dict[str, Any]] = {
+            cohort: own["dataset"] for cohort, own in settings["cohorts"].items() if own.get("dataset")
         }
         self.methods: dict[str, dict[str, Any]] = {"input": {"use": "input"}, **settings["methods"]}
         self.analyses: dict[str, dict[str, Any]] = settings["analyses"]
@@ -96,6 +99,8 @@ class StudyPlan(EnginePlan):
                 self.rows(name)
         for name, export in self.exports.items():
             self._check_export(f"studies.{self.name}.cohorts.{name}.export", export)
+        for name, dataset in self.datasets.items():
+            self._check_dataset(f"studies.{self.name}.cohorts.{name}.dataset", dataset)
 
     def _check_export(self, where: str, export: dict[str, Any]) -> None:
         if type(self.study).export is Study.export:
@@ -113,6 +118,36 @@ class StudyPlan(EnginePlan):
                     why="no such method is configured",
                     fix=nearest(method, self.methods),
                 )
+
+    def _check_dataset(self, where: str, dataset: dict[str, Any]) -> None:
+        if not self.study.dataset_module:
+            why = f"the study '{self.settings['use']}' has no pairs to hand on"
+            raise ConfigError("No dataset can be made", where=where, why=why, fix="leave `dataset` out")
+        from senmei.lab.dataset_readme import LICENCES
+
+        text = dataset.get("licence_file")
+        if not text and dataset["licence"] not in LICENCES:
+            raise ConfigError(
+                f"The text of the licence '{dataset['licence']}' is not known",
+                where=f"{where}.licence",
+                why="whoever gets the data must be able to read what they may do with it",
+                fix=f"give it as `licence_file`; {nearest(dataset['licence'], LICENCES)}",
+            )
+        if text and not Path(text).is_file():
+            raise ConfigError(
+                "No such licence",
+                where=f"{where}.licence_file",
+                why=f"there is no file {text}",
+                fix="give a text file with the licence, or `licence` alone where its name is a known one",
+            )
+
+    def dataset(self, cohort: str) -> dict[str, Any]:
+        """How a cohort is handed on. Raises ConfigError for a cohort that is not."""
+        if cohort not in self.datasets:
+            where = f"studies.{self.name}.cohorts.{cohort}"
+            why, fix = "it has no `dataset`", "set `dataset: {licence: CC-BY-4.0, authors: [...]}`"
+            raise ConfigError("Nothing to hand on", where=where, why=why, fix=fix)
+        return self.datasets[cohort]
 
     # ---- cohorts, shards ----
     def listed(self, cohort: str) -> bool:

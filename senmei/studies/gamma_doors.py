@@ -83,9 +83,13 @@ def door(cohort: Mapping[str, Any]) -> Door | None:
         from senmei.studies.gamma_door_sheets import SheetDoor
 
         return SheetDoor()
+    if source == "dataset":
+        from senmei.studies.gamma_door_dataset import DatasetDoor
+
+        return DatasetDoor()
     raise ConfigError(
         f"Unknown source '{source}'",
         where="cohorts: source",
         why="gamma_sr has no such door",
-        fix="choose dicom, sheets, simulate",
+        fix="choose dataset, dicom, sheets, simulate",
     )

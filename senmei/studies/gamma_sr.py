@@ -39,6 +39,8 @@ class GammaSR(Study):
         "sheet": ("teacher", "activity"),
         "stack": ("stack", "stack_labels", "acquisition", "attenuation"),
     }
+    dataset_module = "senmei.studies.gamma_dataset"
+    dataset_groups = ("input", "truth", "sheet")
     conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm")
     subgroups = ("family",)
     primary = ("psnr", "ssim", "count_bias", "roi_count_error")

@@ -50,7 +50,7 @@ def test_the_rules_are_found() -> None:
     expected = (
         "simulate_cohort list_cohort render_phantom run_engine ingest prepare train restore export measure"
     )
-    expected += " analyse analyse_cohort collect"
+    expected += " analyse analyse_cohort collect export_dataset"
     assert set(WORK) == {*expected.split(), "report_study", "report_run"}
 
 
@@ -116,7 +116,8 @@ def test_no_run_blocks_no_shell_no_retries(file: Path) -> None:
 
 
 def test_stage_files_state_their_contract() -> None:
-    for name in ("engine", "cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"):
+    stages = "engine cohort prepare dataset train restore export measure analyse report"
+    for name in stages.split():
         head = (ROOT / "rules" / f"{name}.smk").read_text().split('"""')[1]
         assert "Needs:" in head, name
         assert "Makes:" in head, name
@@ -131,6 +132,7 @@ def test_targets_have_docstrings() -> None:
         "models",
         "restored",
         "exported",
+        "datasets",
         "measured",
         "analysed",
     }
@@ -140,8 +142,8 @@ def test_targets_have_docstrings() -> None:
 
 def test_stages_are_included_in_the_order_of_the_pipeline() -> None:
     included = re.findall(r'^include: "rules/(\w+)\.smk"', (ROOT / "Snakefile").read_text(), flags=re.M)
-    stages = ["cohort", "prepare", "train", "restore", "export", "measure", "analyse", "report"]
-    assert included[-8:] == stages
+    stages = ["cohort", "prepare", "dataset", "train", "restore", "export", "measure", "analyse", "report"]
+    assert included[-9:] == stages
     assert set(included) == {file.stem for file in FILES}
 
 

@@ -29,6 +29,7 @@ TARGETS = {
     "models": {"simulate_cohort", "ingest", "prepare", "train"},
     "restored": {"simulate_cohort", "ingest", "prepare", "train", "restore"},
     "exported": set(),  # nobody asks for files
+    "datasets": set(),
     "measured": {"simulate_cohort", "ingest", "prepare", "train", "restore", "measure"},
     "analysed": STAGES | {"collect"},
 }

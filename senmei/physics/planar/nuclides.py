@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from senmei.core.errors import ConfigError, nearest
-from senmei.physics.photons import window_acceptance
 
 # Water, narrow beam with coherent scatter, cm²/g = 1/cm: NIST XCOM; log-log between.
 _WATER_KEV = (50.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 400.0, 500.0, 600.0)
@@ -43,6 +42,9 @@ class Nuclide:
 
     def photons_in_window(self, window: float | None = None) -> float:
         """Photons per decay whose full-energy events a window (the usual one by default) would count."""
+        # here, since it asks for scipy, which the tables of nuclides do not need
+        from senmei.physics.photons import window_acceptance
+
         width = self.window if window is None else window
         return sum(
             share * float(window_acceptance(kev, self.energy_kev, width, self.energy_resolution))
