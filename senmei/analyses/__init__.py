@@ -9,6 +9,8 @@ ANALYSES = Registry(
         "repeats": "senmei.analyses.repeats:Repeats",
         "perfusion": "senmei.analyses.perfusion:Perfusion",
         "patient_heart": "senmei.analyses.patient_heart:PatientHeart",
+        "degradation_fit": "senmei.analyses.degradation_fit:DegradationFit",
+        "pairing": "senmei.analyses.pairing:PairingWays",
         "observer": "senmei.analyses.observer:Observer",
     },
 )

@@ -43,6 +43,7 @@ def shown_sections(files: StudyFiles, room: int) -> tuple[list[dict[str, Any]], 
             sections.append(section)
             continue
         section["title"] = found.title
+        told: dict[str, Any]
         for item in found.items:
             if isinstance(item, Figure):
                 src = data_uri(item.png)

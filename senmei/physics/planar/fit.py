@@ -30,8 +30,8 @@ class CameraFit:
 
     values, errors : by name (`NAMES`); the error of a number that was given is 0, of one at the limit of what can be
     (no scatter, no background) nan. correlation : (free, free) of the `free` names. goodness : see `Goodness`.
-    residuals : Pearson's, a map (x, y, 1) float32 of each image. offsets : how far each lies from its sheet.
-    penetration : the share and FWHM that were given. warnings : sentences.
+    expected, residuals : fitted counts and Pearson's residuals, maps (x, y, 1) float32 of each image. offsets : how far
+    each lies from its sheet. penetration : the share and FWHM that were given. warnings : sentences.
     """
 
     values: dict[str, float]
@@ -39,6 +39,7 @@ class CameraFit:
     free: tuple[str, ...]
     correlation: NDArray[np.float64]
     goodness: Goodness
+    expected: tuple[Volume, ...]
     residuals: tuple[Volume, ...]
     offsets: tuple[Offset, ...]
     penetration: tuple[float, float] = (0.0, 0.0)
@@ -147,7 +148,10 @@ def _result(model: SheetModel, theta: NDArray, information: NDArray, steady: boo
     named = dict(zip(NAMES, map(float, values), strict=True))
     told = _warnings(named, errors, free, correlation, at_limit, goodness, steady)
     told += _shifted(shifts)
-    return CameraFit(named, errors, free, correlation, goodness, maps, shifts, model.tail, told)
+    means = tuple(
+        i.grid.like(e.astype(np.float32)[..., None]) for i, e in zip(model.images, expected, strict=True)
+    )
+    return CameraFit(named, errors, free, correlation, goodness, means, maps, shifts, model.tail, told)
 
 
 def _shifted(shifts: tuple[Offset, ...]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -71,11 +72,7 @@ def judge(
     m = np.concatenate([e[u] for e, u in zip(expected, used, strict=True)])
     dof = max(n.size - parameters, 1)
     chi2, chi2_z = _pearson(n[m >= LEAST], m[m >= LEAST], parameters)
-    size = max(2, round(block_mm / pixel_mm))
-    blocks = [[_blocks(a * u, size) for a in (c, e)] for c, e, u in zip(counts, expected, used, strict=True)]
-    n_block, m_block = (np.concatenate([b[i] for b in blocks]) for i in (0, 1))
-    full = m_block >= FULL
-    n_block, m_block = n_block[full], m_block[full]
+    n_block, m_block, size = in_blocks(counts, expected, used, pixel_mm, block_mm)
     block_chi2, block_z = _pearson(n_block, m_block, parameters)
     beyond = float(((n_block - m_block) ** 2 - m_block).sum())
     misfit = np.sqrt(max(beyond, 0.0) / n_block.size) / m_block.mean() if n_block.size else 0.0
@@ -94,11 +91,44 @@ def judge(
     )
 
 
+def in_blocks(
+    counts: Sequence[NDArray],
+    expected: Sequence[NDArray],
+    used: Sequence[NDArray],
+    pixel_mm: float,
+    block_mm: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """(counts, expected counts, edge in pixels) of all images' blocks (block,) that expect five counts or more."""
+    size = max(2, round(block_mm / pixel_mm))
+    blocks = [[_blocks(a * u, size) for a in (c, e)] for c, e, u in zip(counts, expected, used, strict=True)]
+    n_block, m_block = (np.concatenate([b[i] for b in blocks]) for i in (0, 1))
+    full = m_block >= FULL
+    return n_block[full], m_block[full], size
+
+
 def deviance(counts: NDArray, expected: NDArray) -> NDArray[np.float64]:
     """2 (n log(n / m) - n + m) of each pixel, 2 m where nothing was counted."""
     from scipy.special import xlogy
 
     return 2.0 * (xlogy(counts, counts / expected) - counts + expected)
+
+
+def noise_deviance(expected: NDArray) -> NDArray[np.float64]:
+    """Mean deviance of Poisson counts of these means, in their shape: 1 for many, 1.15 near one, 2 m ln(1/m) for few.
+
+    Exact below 60, interpolated between 2000 means; above, 1 + 1 / (6 m), its expansion.
+    """
+    means, table = _noise_table()
+    m = np.asarray(expected, np.float64)
+    return np.where(m < 60.0, np.interp(m, means, table), 1.0 + 1.0 / (6.0 * np.maximum(m, 60.0)))
+
+
+@cache
+def _noise_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    from scipy.stats import poisson
+
+    means, n = np.geomspace(1e-6, 60.0, 2000), np.arange(140)
+    return means, (poisson.pmf(n, means[:, None]) * deviance(n, means[:, None])).sum(axis=1)
 
 
 def residuals(counts: NDArray, expected: NDArray) -> NDArray[np.float32]:

@@ -36,13 +36,15 @@ WAYS = ("lut", "affine", "monotone")
 class Pairing:
     """A teacher on the count scale.
 
-    way : of WAYS. grey, counts : (k,) float64, the curve r(t), counts per reference pixel without background.
+    way : of WAYS. grey, counts : (k,) float64, the curve r(t), counts per reference pixel without background. before :
+    (k,) of a look-up table before mean and standard deviation were set; of a likelihood the same as `counts`.
     reference : Volume (x, y, 1) float32, counts per reference pixel, background included. numbers : of its quality.
     """
 
     way: str
     grey: NDArray[np.float64]
     counts: NDArray[np.float64]
+    before: NDArray[np.float64]
     reference: Volume
     numbers: PairingNumbers
 
@@ -73,14 +75,15 @@ def match_counts(
         raise ConfigError(what, where="pairing", why=why, fix="give 2 to 256")
     pair = _checked(teacher, measured, camera, mask)
     if way == "lut":
-        grey, counts, plane = _lut(pair, knots)
+        grey, counts, before, plane = _lut(pair, knots)
     else:
         grey, counts = _likely(pair, knots if way == "monotone" else 2, quantiles=way == "monotone")
+        before = counts
         plane = np.where(pair.mask, np.interp(pair.grey, grey, counts), 0.0) + pair.background
     reference = teacher.like(plane[..., None].astype(np.float32))
     parameters = 2 if way == "affine" else len(grey)
     numbers = judge_pairing(plane, pair.spread(), pair.mask, pair.counts, pair.expected(plane), parameters)
-    return Pairing(way, grey, counts, reference, numbers)
+    return Pairing(way, grey, counts, before, reference, numbers)
 
 
 def compare_pairings(
@@ -133,8 +136,11 @@ class _Pair:
         return self.blur.forward(plane - self.background) + self.background * self.factor**2
 
 
-def _lut(pair: _Pair, knots: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Curve and reference of the report: classes of equal size, isotonic means, then mean and SD over the mask."""
+def _lut(pair: _Pair, knots: int) -> tuple[NDArray[np.float64], ...]:
+    """(greys, curve, curve before mean and SD were set, reference) of the report.
+
+    Classes of equal size, isotonic means, then mean and SD over the mask.
+    """
     from scipy.optimize import isotonic_regression
 
     grey, counts = pair.grey[pair.mask], pair.spread()[pair.mask]
@@ -147,10 +153,11 @@ def _lut(pair: _Pair, knots: int) -> tuple[NDArray[np.float64], NDArray[np.float
     rising = isotonic_regression(means, weights=number[full]).x
     shown = np.interp(grey, centres, rising)
     gain = counts.std() / shown.std() if shown.std() > 0 else 1.0
+    before = rising - pair.background
     rising = np.clip(counts.mean() + gain * (rising - shown.mean()), 0.0, None)
     plane = np.full(pair.grey.shape, pair.background)
     plane[pair.mask] = np.interp(grey, centres, rising)
-    return centres, rising - pair.background, plane
+    return centres, rising - pair.background, before, plane
 
 
 def _likely(pair: _Pair, knots: int, *, quantiles: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

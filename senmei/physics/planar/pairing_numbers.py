@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SEEN = 5.0  # counts in a pixel: in emptier ones a deviance says little, and there may be many
+from senmei.physics.planar.goodness import deviance, noise_deviance
+
+_LEAST = 1e-3  # expected counts of a pixel: one count is as surprising where even less is expected
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,8 @@ class PairingNumbers:
     offset : mean of reference minus measured in the printed area, counts per reference pixel; offset_percent of the
     measured mean. What spread out of the print is missing from the measured mean, so that 0, which mean/SD matching
     gives by construction, is too low for a print that ends within the image. counts_ratio : expected over measured
-    counts of the whole image; 1 keeps counts. deviance : Poisson deviance of the counts given B r + background, per
-    degree of freedom, over pixels of five counts or more: about 1 where the pair agrees to within counting noise.
+    counts of the whole image; 1 keeps counts. deviance : Poisson deviance of the counts given B r + background, over
+    what counting noise alone gives on average: 1 where the pair agrees to within counting noise, at any dose.
     dilution : standard deviation of the measured image, noise taken off, over that expected of the reference through
     the camera; above 1 the reference's contrast is too low, below 1 too high.
     """
@@ -47,19 +49,15 @@ def judge_pairing(
     spread, mask : (x, y), measured counts per reference pixel and the printed area. counts, expected : (u, v), measured
     and expected of the reference on the camera's grid. parameters : of the curve that was fitted.
     """
-    expected = np.maximum(expected, 1e-12)
     offset = float((reference - spread)[mask].mean())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(counts > 0, counts * np.log(counts / expected), 0.0) - (counts - expected)
-    seen = np.maximum(counts, expected) >= _SEEN
-    if seen.sum() <= 2 * parameters:
-        seen = np.ones_like(seen)
+    mean = np.maximum(expected, _LEAST)
+    noise = float(noise_deviance(mean).sum()) * max(1.0 - parameters / counts.size, 1.0 / counts.size)
     noiseless = max(float(counts.var() - counts.mean()), 0.0) ** 0.5
     contrast = float(expected.std())
     return PairingNumbers(
         offset=offset,
         offset_percent=100.0 * offset / max(float(spread[mask].mean()), 1e-12),
         counts_ratio=float(expected.sum() / counts.sum()),
-        deviance=float(2.0 * terms[seen].sum() / max(int(seen.sum()) - parameters, 1)),
+        deviance=float(deviance(counts, mean).sum()) / noise,
         dilution=noiseless / contrast if contrast > 0 else float("nan"),
     )

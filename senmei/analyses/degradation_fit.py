@@ -1,0 +1,220 @@
+"""Is the camera what the simulation takes it for? Its response fitted to sheets of known activity, and judged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from senmei.analyses.degradation_tables import fit_items, z_of
+from senmei.core.analysis import Analysis
+from senmei.core.errors import ConfigError, SenmeiError
+from senmei.core.example import Example
+from senmei.core.volume import Volume
+from senmei.io.atomic import write_text
+from senmei.io.shown import Item, Note, write_shown
+from senmei.physics.planar.fit import CameraFit, fit_camera
+from senmei.physics.planar.fit_model import NAMES, SheetPair
+from senmei.physics.planar.fitted import SETTING, FittedCamera
+
+SCATTER = ("layer", "fit", "none")
+MEASURE = dict(
+    zip(
+        NAMES,
+        ("fit_fwhm", "fit_scatter", "fit_scatter_fwhm", "fit_sensitivity", "fit_background"),
+        strict=True,
+    )
+)
+
+
+class Sheet(NamedTuple):
+    """A sheet of a camera's setting: its scan row, the pair, and MBq seconds."""
+
+    scan: Mapping[str, Any]
+    pair: SheetPair
+    exposure: float
+
+
+class DegradationFit(Analysis):
+    """The camera's resolution, scatter, sensitivity and background, fitted to the cohort's sheets.
+
+    scatter : 'layer' fits scatter where a layer is on the sheet and holds it at none in air, where a second Gaussian
+        would only describe the first one's shape; 'fit' always, 'none' never. sheets : of one setting, at most that
+        many, those with most activity times time.
+
+    One fit a setting of the camera (nuclide, collimator, distance, layer, pixel), of all times together, by Poisson
+    likelihood (`senmei.physics.planar.fit`). Penetration of the septa is not fitted: it is the one that the camera's
+    description has. A cohort whose sheets have no known activity, such as patients', has none.
+
+    Rows a setting, repeated for each of its times: the numbers of `MEASURE` with `_low` and `_high` (1.96 standard
+    errors), fit_chi2 and fit_block_chi2 (1 where only counting noise is left), fit_lack (largest z of the three tests
+    of `Goodness`; below 4 the model is good), fit_misfit; of simulated sheets fit_recovery, the largest distance of a
+    number from its true value in standard errors. camera_{setting}.json holds the numbers, for `degradation.camera`.
+    """
+
+    scope = "cohort"
+    methods = ("input",)
+    requires = ("low", "camera", "activity")
+    uses = ("expected",)
+    title = "Degradation model"
+    sentence = (
+        "Resolution, scatter, sensitivity and background of the camera were fitted to the images of sheets of known "
+        "activity by Poisson likelihood, and judged by Pearson's chi-squared over pixels and over blocks of two "
+        "resolutions, and by the correlation of neighbouring residuals."
+    )
+    references = (
+        "Jørgensen B. The delta algorithm and GLIM. Int Stat Rev 1984;52:283-300.",
+        "Cash W. Parameter estimation in astronomy through application of the likelihood ratio. "
+        "Astrophys J 1979;228:939-947.",
+    )
+    MEASURES = {
+        "fit_fwhm": ("Resolution (FWHM), fitted", "mm", "none"),
+        "fit_fwhm_low": ("Resolution (FWHM), fitted, lower 95 % limit", "mm", "none"),
+        "fit_fwhm_high": ("Resolution (FWHM), fitted, upper 95 % limit", "mm", "none"),
+        "fit_scatter": ("Scatter fraction, fitted", "1", "none"),
+        "fit_scatter_low": ("Scatter fraction, fitted, lower 95 % limit", "1", "none"),
+        "fit_scatter_high": ("Scatter fraction, fitted, upper 95 % limit", "1", "none"),
+        "fit_scatter_fwhm": ("Spread of scatter (FWHM), fitted", "mm", "none"),
+        "fit_scatter_fwhm_low": ("Spread of scatter (FWHM), fitted, lower 95 % limit", "mm", "none"),
+        "fit_scatter_fwhm_high": ("Spread of scatter (FWHM), fitted, upper 95 % limit", "mm", "none"),
+        "fit_sensitivity": ("Sensitivity, fitted", "cps/MBq", "none"),
+        "fit_sensitivity_low": ("Sensitivity, fitted, lower 95 % limit", "cps/MBq", "none"),
+        "fit_sensitivity_high": ("Sensitivity, fitted, upper 95 % limit", "cps/MBq", "none"),
+        "fit_background": ("Background, fitted", "cps/cm²", "none"),
+        "fit_background_low": ("Background, fitted, lower 95 % limit", "cps/cm²", "none"),
+        "fit_background_high": ("Background, fitted, upper 95 % limit", "cps/cm²", "none"),
+        "fit_chi2": ("Fit: chi² per pixel", "1", "one"),
+        "fit_block_chi2": ("Fit: chi² per block of two resolutions", "1", "one"),
+        "fit_misfit": ("Fit: error beyond counting noise", "%", "zero"),
+        "fit_lack": ("Fit: largest z of its tests", "1", "none"),
+        "fit_recovery": ("Fit: largest distance from the truth in standard errors", "1", "none"),
+    }
+    LIMITS = {"fit_lack": 4.0, "fit_recovery": 4.0}
+
+    def __init__(self, *, scatter: str = "layer", sheets: int = 24) -> None:
+        whole = isinstance(sheets, int) and not isinstance(sheets, bool)
+        for name, value, good, wanted in (
+            ("scatter", scatter, scatter in SCATTER, f"one of {', '.join(SCATTER)}"),
+            ("sheets", sheets, whole and 1 <= sheets <= 1000, "a whole number from 1 to 1000"),
+        ):
+            if not good:
+                raise ConfigError(
+                    "Unusable setting of the degradation model's fit",
+                    where=f"degradation_fit: {name}: {value}",
+                    why=f"it must be {wanted}",
+                    fix="correct it, or leave it out for the default",
+                )
+        self.scatter, self.sheets = scatter, sheets
+
+    def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
+        """The rows described above, camera files and what the page shows. 0.1 s a setting of six sheets of 64²."""
+        groups: dict[str, tuple[dict[str, Any], list[Sheet]]] = {}
+        times: dict[str, dict[float, Mapping[str, Any]]] = {}  # tag -> time -> a scan of it
+        for example, _ in pairs:
+            if any(role not in example for role in self.requires):
+                continue
+            camera = dict(example["camera"])
+            tag = tag_of(camera)
+            known, sheets = groups.setdefault(tag, (camera | {"simulated": "expected" in example}, []))
+            known["simulated"] &= "expected" in example
+            activity, low, seconds = example["activity"], example["low"], float(camera["time_s"])
+            exposure = float(activity.data.sum(dtype=float)) * seconds
+            sheets.append(Sheet(example.scan, SheetPair(activity, low, seconds), exposure))
+            sheets.sort(key=lambda s: -s.exposure)
+            del sheets[self.sheets :]
+            times.setdefault(tag, {}).setdefault(seconds, example.scan)
+        for old in Path(folder).glob("camera_*.json"):
+            old.unlink()
+        items: list[Item] = []
+        rows: list[dict[str, Any]] = []
+        for tag, (camera, sheets) in groups.items():
+            found, shown = self._fitted(Path(folder), tag, camera, sheets)
+            items += shown
+            for scan in times[tag].values():
+                named = {"scan": scan["scan"], "subject": scan["subject"]}
+                rows += [{**named, "measure": name, "value": value} for name, value in found.items()]
+        if not groups:
+            items.append(
+                Note("No sheet of this cohort has a known activity: there is nothing to fit a camera to.")
+            )
+        write_shown(folder, self.title, items)
+        return rows
+
+    def _fitted(
+        self, folder: Path, tag: str, camera: dict[str, Any], sheets: list[Sheet]
+    ) -> tuple[dict[str, float], list[Item]]:
+        """Numbers of one setting, and what is shown of it; its camera's file is written."""
+        hold = self.scatter == "none" or (self.scatter == "layer" and float(camera["layer_mm"]) == 0.0)
+        tail = float(camera.get("penetration_fraction", 0.0)), float(camera.get("penetration_fwhm_mm", 0.0))
+        try:
+            fit = fit_camera(
+                [sheet.pair for sheet in sheets],
+                str(camera["nuclide"]),
+                {"scatter_fraction": 0.0} if hold else {},
+                tail,
+            )
+        except SenmeiError as error:
+            return {}, [Note(f"{tag}: {error.what}: {error.why}.", flag=True)]
+        truth = known_numbers(camera)
+        file = f"camera_{tag}.json"
+        told = {
+            **FittedCamera.of(fit, camera).to_dict(),
+            **{k: v for k, v in _finite(fit.to_dict()).items() if k != "values"},
+            "fitted": fit.values,
+            "known": truth if camera["simulated"] else None,
+            "good": fit.goodness.good,
+            "simulated": camera["simulated"],
+            "sheets": len(sheets),
+            "pixel_mm": camera["pixel_mm"],
+        }
+        write_text(folder / file, json.dumps(told, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        return _numbers(fit, truth, simulated=camera["simulated"]), fit_items(
+            fit, [sheet.pair for sheet in sheets], camera, truth, tag, file
+        )
+
+
+def tag_of(camera: Mapping[str, Any]) -> str:
+    """Letters and digits of a setting: 'Tc99m_LEHR_100mm_0mm_5p388mm', the last one its pixel."""
+    nuclide, collimator = (
+        "".join(c for c in str(camera[name]) if c.isascii() and c.isalnum()) for name in SETTING[:2]
+    )
+    lengths = [f"{float(camera[name]):.4g}mm" for name in (*SETTING[2:], "pixel_mm")]
+    return "_".join([nuclide, collimator, *lengths]).replace(".", "p").replace("+", "").replace("-", "m")
+
+
+def known_numbers(camera: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers that a camera's role (`PlanarCamera.role`) claims, by `NAMES`: of a simulated image the true ones."""
+    area = float(camera["time_s"]) * (float(camera["pixel_mm"]) / 10.0) ** 2
+    numbers = (
+        camera["fwhm_mm"],
+        camera.get("scatter_fraction", 0.0),
+        camera.get("scatter_fwhm_mm", 0.0),
+        camera["sensitivity"],
+        float(camera.get("background", 0.0)) / area,
+    )
+    return dict(zip(NAMES, map(float, numbers), strict=True))
+
+
+def _numbers(fit: CameraFit, truth: Mapping[str, float], *, simulated: bool) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in fit.free:
+        found[MEASURE[name]] = fit.values[name]
+        if math.isfinite(error := fit.errors[name]):
+            found[f"{MEASURE[name]}_low"] = fit.values[name] - 1.96 * error
+            found[f"{MEASURE[name]}_high"] = fit.values[name] + 1.96 * error
+    g = fit.goodness
+    found |= {"fit_chi2": g.chi2_per_dof, "fit_block_chi2": g.block_chi2, "fit_misfit": 100.0 * g.misfit}
+    found["fit_lack"] = max(g.chi2_z, g.block_z, abs(g.lag1_z))
+    z = z_of(fit, truth)
+    return found | ({"fit_recovery": max(map(abs, z.values()))} if simulated and z else {})
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is not finite, as JSON has no such numbers."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
