@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.volume import Volume
-from senmei.lab.layout import SheetLayout, printed
+from senmei.lab.inked import InkedPage, acquisition, ink_page
+from senmei.lab.layout import SheetLayout
 from senmei.lab.profiles import Printer, Substrate
 from senmei.physics.planar.camera import PlanarCamera
 from senmei.physics.planar.nuclides import nuclide
@@ -104,6 +103,14 @@ def plan_pages(
     laying the next sheet down. longest_min : of an acquisition; pages that need more have a `problem`. Raises
     ConfigError where camera and mix differ in their nuclide, or times or counts are impossible; DataError for no pages.
     """
+    day = {"counts_maximum": counts_maximum, "print_start_min": print_start_min}
+    day |= {"change_min": change_min, "longest_min": longest_min}
+    _check(teachers, mix, camera, day)
+    inked = {name: ink_page(layout, teacher, camera) for name, teacher in teachers.items()}
+    return _day(inked, mix, printer, substrate, camera, **day)
+
+
+def _check(teachers: Mapping[str, Volume], mix: Mix, camera: PlanarCamera, day: Mapping[str, float]) -> None:
     if not teachers:
         raise DataError(
             "There is nothing to plan", where=_ELSEWHERE, why="no page was given", fix="give teachers"
@@ -111,29 +118,38 @@ def plan_pages(
     if camera.nuclide != mix.nuclide:
         why = f"the camera is set for {camera.nuclide}, the ink holds {mix.nuclide}"
         raise ConfigError("two nuclides in one plan", where=_ELSEWHERE, why=why, fix="make them agree")
-    given = {"counts_maximum": counts_maximum, "longest_min": longest_min}
-    given |= {"print_start_min": print_start_min + 1e-9, "change_min": change_min + 1e-9}
-    for name, value in given.items():
-        if not (math.isfinite(value) and value > 0):
+    for name, value in day.items():
+        least = -1e-9 if name in ("print_start_min", "change_min") else 0.0
+        if not (math.isfinite(value) and value > least):
             why = "times and counts are positive numbers"
             raise ConfigError(
                 f"impossible value {value!r}", where=f"{_ELSEWHERE}: {name}", why=why, fix="correct it"
             )
+
+
+def _day(
+    inked: Mapping[str, InkedPage],
+    mix: Mix,
+    printer: Printer,
+    substrate: Substrate,
+    camera: PlanarCamera,
+    counts_maximum: float,
+    print_start_min: float,
+    change_min: float,
+    longest_min: float,
+) -> Plan:
     rows: list[PlannedPage] = []
     ready, free = print_start_min, 0.0
-    for name, teacher in teachers.items():
-        per_pixel = printed(layout, teacher)  # share of full ink
-        cm2 = (layout.pixel_mm / 10.0) ** 2
-        ink_ul = float(per_pixel.data.sum(dtype=np.float64)) * cm2 * printer.full_ink_ul_per_cm2
+    for name, page in inked.items():
+        ink_ul = page.cm2 * printer.full_ink_ul_per_cm2
         ready += printer.page_s / 60.0
         concentration = mix.mbq_per_ul(ready)
         start = max(ready + substrate.dry_s / 60.0, free)
         left = nuclide(mix.nuclide).decayed((start - ready) / 60.0)
         full = printer.full_ink_ul_per_cm2 * concentration * left  # MBq/cm² of black at the start
-        activity = Volume(per_pixel.data * np.float32(full * cm2), per_pixel.affine)
-        seconds, problem = _seconds(camera, activity, counts_maximum, 60.0 * longest_min)
+        seconds, problem = acquisition(camera, page, full, counts_maximum, 60.0 * longest_min)
         free = start + min(seconds, 60.0 * longest_min) / 60.0 + change_min
-        peak = 1000.0 * full * float(per_pixel.data.max())
+        peak = 1000.0 * full * page.darkest
         mbq = ink_ul * concentration
         rows.append(
             PlannedPage(name, ready, ink_ul, mbq, start, mbq * left, peak, seconds, counts_maximum, problem)
@@ -159,18 +175,17 @@ def activity_needed(
 
     settings : as of `plan_pages`. Raises DataError where no activity up to 1 TBq is enough.
     """
+    day = {
+        "counts_maximum": 25.0,
+        "print_start_min": 30.0,
+        "change_min": 3.0,
+        "longest_min": within_min,
+    } | settings
+    _check(teachers, mix, camera, day)
+    inked = {name: ink_page(layout, teacher, camera) for name, teacher in teachers.items()}
 
     def enough(mbq: float) -> bool:
-        plan = plan_pages(
-            teachers,
-            layout,
-            replace(mix, mbq=mbq),
-            printer,
-            substrate,
-            camera,
-            longest_min=within_min,
-            **settings,
-        )
+        plan = _day(inked, replace(mix, mbq=mbq), printer, substrate, camera, **day)
         return all(not r.problem for r in plan.pages)
 
     low, high = 1.0, 1.0
@@ -187,16 +202,6 @@ def activity_needed(
         middle = math.sqrt(low * high)
         low, high = (low, middle) if enough(middle) else (middle, high)
     return replace(mix, mbq=high)
-
-
-def _seconds(camera: PlanarCamera, activity: Volume, counts: float, longest: float) -> tuple[float, str]:
-    try:
-        seconds = camera.time_for_maximum(activity, counts)
-    except DataError as error:
-        return math.inf, error.why
-    if seconds > longest:
-        return seconds, f"it takes {seconds / 60:.0f} minutes; at most {longest / 60:.0f} are allowed"
-    return seconds, ""
 
 
 def _warnings(mix: Mix, printer: Printer, used_ml: float, rows: Sequence[PlannedPage]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from senmei.core.errors import ConfigError, DataError, nearest
 from senmei.core.volume import Volume
 from senmei.physics.gamma_camera import GammaCamera
 from senmei.physics.planar.blur import BlurAndBin
-from senmei.physics.planar.corrections import MODELS, observed_rate
+from senmei.physics.planar.corrections import MODELS, observed_rate, seconds_for_counts
 from senmei.physics.planar.nuclides import Nuclide, nuclide
 from senmei.physics.planar.response import Response, planar_response
 from senmei.physics.planar.sheet import plane_of, sheet_affine
@@ -167,22 +167,15 @@ class PlanarCamera:
         brightest = float(short.expected(activity).data.max())
         background = short.background_counts
         signal = max(brightest - background, 0.0) / self._nuclide.mean_activity(1.0)
-        decay = math.log(2.0) / self._nuclide.half_life_h / 3600.0
-
-        def reached(seconds: float) -> float:
-            return signal * -math.expm1(-decay * seconds) / decay + background * seconds - counts
-
-        longest = 20.0 / decay
-        if reached(longest) < 0:
+        seconds = seconds_for_counts(self.nuclide, signal, background, counts)
+        if math.isinf(seconds):
             raise DataError(
                 "This sheet cannot give so many counts",
                 where=f"{counts:g} counts in a pixel of {self.image_pixel_mm:.3g} mm",
                 why=f"its brightest pixel starts with {signal:.3g} counts/s and {self.nuclide} decays before",
                 fix="print with more activity, bin the pixels, or accept fewer counts",
             )
-        from scipy.optimize import brentq
-
-        return float(brentq(reached, 0.0, longest, xtol=1e-6, rtol=1e-10))
+        return seconds
 
     def role(self, factor: int) -> dict[str, Any]:
         """What restoring methods are told of this camera, whose pixels are `factor` times the reference's (JSON).

@@ -86,6 +86,25 @@ def correct_decay(counts: Volume, name: str, hours: float, time_s: float) -> Vol
     return counts.like((counts.data * factor).astype(np.float32))
 
 
+def seconds_for_counts(name: str, signal_cps: float, background_cps: float, counts: float) -> float:
+    """Seconds until a pixel has so many expected counts, the signal decaying from its rate at the start.
+
+    Solves signal (1 - exp(-λt)) / λ + background t = counts for the nuclide `name`; inf where that takes more than 20
+    mean lives. Raises ConfigError for an unknown nuclide.
+    """
+    decay = math.log(2.0) / nuclide(name).half_life_h / 3600.0
+
+    def missing(seconds: float) -> float:
+        return signal_cps * -math.expm1(-decay * seconds) / decay + background_cps * seconds - counts
+
+    longest = 20.0 / decay
+    if missing(longest) < 0:
+        return math.inf
+    from scipy.optimize import brentq
+
+    return float(brentq(missing, 0.0, longest, xtol=1e-6, rtol=1e-10))
+
+
 def uniformity_factors(flood: Volume, useful: float = 0.5) -> Volume:
     """Factors (x, y, 1) float32 that make a flood image flat: mean over smoothed flood; 0 outside the useful field.
 
