@@ -16,5 +16,12 @@ MEASURES = Registry(
         "count_bias": "senmei.measures.count_bias:count_bias",
         "heart_count_bias": "senmei.measures.count_bias:heart_count_bias",
         "roi_count_error": "senmei.measures.count_error:roi_count_error",
+        "reblur_deviance": "senmei.measures.reblur:reblur_deviance",
+        "flat_noise": "senmei.measures.flat_noise:flat_noise",
+        "edge_gain": "senmei.measures.edge_gain:edge_gain",
+        "peak_time_error": "senmei.measures.curve_errors:peak_time_error",
+        "peak_height_error": "senmei.measures.curve_errors:peak_height_error",
+        "area_error": "senmei.measures.curve_errors:area_error",
+        "mean_time_error": "senmei.measures.curve_errors:mean_time_error",
     },
 )

@@ -31,12 +31,26 @@ def sharpness(example: Example, restored: Volume) -> float:
     axes = [axis for axis in range(3) if ours.shape[axis] > 1]
     if not axes or not where.any():
         raise _flat(example, "no voxel has its neighbours inside the mask")
-    truth = [np.gradient(reference, voxel[axis], axis=axis)[where] for axis in axes]
+    found = edge_slope(reference, ours, where, tuple(voxel[:3]))
+    if found is None:
+        raise _flat(example, "the reference is constant inside the mask")
+    return found
+
+
+def edge_slope(
+    base: np.ndarray, ours: np.ndarray, judged: np.ndarray, voxel: tuple[float, ...]
+) -> float | None:
+    """Σ ∇base · ∇ours / Σ |∇base|², over the tenth of the `judged` voxels with the steepest base; None if it is even.
+
+    base, ours : of one shape, judged : bool of it. Central differences over `voxel` (mm) along axes of two or more.
+    """
+    axes = [axis for axis in range(len(voxel)) if base.shape[axis] > 1]
+    truth = [np.gradient(base, voxel[axis], axis=axis)[judged] for axis in axes]
     squared = sum(g**2 for g in truth)
     edges = squared >= max(np.quantile(squared, 1 - STRONGEST), np.finfo(float).tiny)
     if not edges.any():
-        raise _flat(example, "the reference is constant inside the mask")
-    found = [np.gradient(ours, voxel[axis], axis=axis)[where] for axis in axes]
+        return None
+    found = [np.gradient(ours, voxel[axis], axis=axis)[judged] for axis in axes]
     projected = sum(a * b for a, b in zip(truth, found, strict=True))
     return float(projected[edges].sum() / squared[edges].sum())
 

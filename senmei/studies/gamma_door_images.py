@@ -125,15 +125,15 @@ class ImageDoor(Door):
         settings: Mapping[str, Any],
         seed: int,
     ) -> tuple[dict[str, Any], Row]:
-        """`low`, `input` and `camera`; of the truth only `mask`, where there are counts; no other collimator."""
+        """`low`, `input` and `camera`; of the truth only `mask`, where there are counts; nothing else is known."""
         from senmei.physics.planar.counting import counted_area
 
-        if group == "high":
+        if group not in ("input", "truth"):
             return {}, {}
         low = raw(scan["image"], "counts")
         factor = int(cohort["factor"]) if settings["restore"] == "teacher" else 1
-        area = np.kron(counted_area(low.data[..., 0]), np.ones((factor, factor), np.uint8))
-        if group != "input":
+        if group == "truth":
+            area = np.kron(counted_area(low.data[..., 0]), np.ones((factor, factor), bool))
             return {"mask": finer(low, area.astype(np.uint8), factor)}, {}
         spread = np.kron(low.data[..., 0] / np.float32(factor**2), np.ones((factor, factor), np.float32))
         camera = image_camera(scan, low, settings).role(factor)
