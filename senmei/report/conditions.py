@@ -8,7 +8,7 @@ from typing import Any
 
 from senmei.report.files import Condition, condition_label, in_order
 
-SEVERAL = 6  # conditions, beyond which a table has one a row, and boxes show the first alone
+SEVERAL = 6  # conditions, beyond which a table has one a row
 
 
 def by_axis(conditions: Sequence[Condition]) -> dict[str, list[Condition]] | None:

@@ -100,6 +100,14 @@ def conditions_judged(files: StudyFiles, cohort: str, measure: str) -> list[Cond
     return in_order(condition_of(dict(zip(names, row, strict=True)), names) for row in rows)
 
 
+def conditions_given(files: StudyFiles, cohort: str, measure: str) -> list[Condition]:
+    """The same as the study lists them: the first is what axes start from. Those without headlines come last."""
+    rows = [h for h in files.headlines if h["cohort"] == cohort and h["measure"] == measure]
+    listed = [condition_of(h.get("condition") or {}, files.conditions) for h in rows]
+    judged = conditions_judged(files, cohort, measure)
+    return [c for c in dict.fromkeys([*listed, *judged]) if c in judged]
+
+
 def by_subject(
     files: StudyFiles, cohort: str, measure: str
 ) -> dict[Condition, dict[str, dict[str, list[float]]]]:

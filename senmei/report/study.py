@@ -10,7 +10,8 @@ from senmei.core.errors import DataError
 from senmei.io.atomic import write_text
 from senmei.io.tables import Row
 from senmei.report.ablation import ablation_tables
-from senmei.report.figures import Chart, box_plots, learning_curves, level_axis, level_curves
+from senmei.report.curves import level_axes, level_curves, spoken
+from senmei.report.figures import Chart, box_plots, learning_curves
 from senmei.report.files import Condition, StudyFiles, condition_of, in_order, kind
 from senmei.report.heart import HeartFigure, draw_heart
 from senmei.report.limits import limit_lines
@@ -183,10 +184,13 @@ def _charts(
     known = ordered_measures(files, primary) or sorted(files.measures["measure"].dropna().unique())
     names = [m for m in known if m in primary] or known[:4]
     cohorts = [c for c in files.cohorts if (files.measures["cohort"] == c).any()]
+    axes = {cohort: level_axes(files, cohort, names) for cohort in cohorts}
+    each = list(dict.fromkeys(name for found in axes.values() for name in found))
 
     def drawn() -> Iterator[tuple[str, Chart | None]]:
         for cohort in cohorts:
-            yield "curve", level_curves(files, cohort, names)
+            for name in axes[cohort]:
+                yield "curve", level_curves(files, cohort, names, name)
         for cohort in cohorts if look.tradeoff else ():
             yield "tradeoff", tradeoff_chart(files, cohort, look.tradeoff)
         for measure in names:
@@ -196,7 +200,6 @@ def _charts(
                 else:
                     yield "box", box_plots(files, cohort, measure)
 
-    axis = next((found for c in cohorts if (found := level_axis(files, c, names))), None)
     charts: dict[str, list[Chart]] = {"box": [], "curve": [], "interval": [], "tradeoff": []}
     room, undrawn = _CHARTS, 0
     for place, chart in drawn():
@@ -207,4 +210,5 @@ def _charts(
             continue
         room -= chart.size
         charts[place].append(chart)
-    return charts, axis, undrawn
+    told = spoken(each[0]) if len(each) == 1 else "conditions" if each else None
+    return charts, told, undrawn

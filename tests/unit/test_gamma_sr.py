@@ -246,3 +246,61 @@ def test_region_counts() -> None:
         roi_count_error(case(truth[:6]), Volume(truth[:6], np.eye(4)))
     with pytest.raises(DataError, match="Cannot compare counts"):
         roi_count_error(case(0 * truth), Volume(truth, np.eye(4)))
+
+
+OVERLAYS = sorted((ROOT / "config" / "overlays").glob("gamma_*.yaml"))
+
+
+def overlaid(path: Path) -> dict[str, Any]:
+    return resolve(merge(load_yaml(ROOT / "config" / "config.yaml"), load_yaml(path)), ROOT)
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_shipped_overlays_plan_gamma_studies_alone(path: Path, tmp_path: Path) -> None:
+    config = overlaid(path)
+    assert config["run"] == path.stem
+    assert list(Plan(config, tmp_path).studies) == list(config["studies"])
+    for study in config["studies"].values():
+        assert study["use"] == "gamma_sr" and study["methods"]["srresnet"]["use"] == "srresnet"
+        assert {c["size"] for c in study["cohorts"].values()} == {256}
+        assert len(study["degradation"]["matrices"]) == 1, "a network serves one matrix"
+
+
+def test_networks_of_the_ablation_differ_in_one_thing() -> None:
+    from senmei.report.ablation import differences
+
+    study = overlaid(ROOT / "config" / "overlays" / "gamma_ablation.yaml")["studies"]["gamma_sr"]
+    ablation = study["report"]["ablation"]
+    cards = {
+        m: {"use": s["use"], "settings": {k: v for k, v in s.items() if k != "use"}}
+        for m, s in study["methods"].items()
+    }
+    files: Any = type("Files", (), {"cards": cards})
+    assert [differences(files, name, ablation["base"]) for name in ablation["of"]] == [
+        ["loss: mse, not mse_ssim"],
+        ["rotations: no, not yes"],
+        ["informed: no, not yes"],
+        ["fresh noise: no, not yes"],
+        ["base: none, not bicubic"],
+        ["base: deconvolved, not bicubic"],
+        ["start: bicubic, not default"],
+        ["families: photographs, not default"],
+        ["families: torsos and heads, not default"],
+        ["sources: 10, not default"],
+    ]
+    assert set(ablation["of"]) | {ablation["base"]} == {
+        m for m, s in study["methods"].items() if s["use"] == "srresnet"
+    }
+
+
+def test_teachers_of_the_ablation_are_as_many_natural_as_medical() -> None:
+    from senmei.core.cohorts import assign_splits
+
+    study = overlaid(ROOT / "config" / "overlays" / "gamma_ablation.yaml")["studies"]["gamma_sr"]
+    counts: dict[str, dict[str, int]] = {}
+    for name, cohort in study["cohorts"].items():
+        subjects = [row["subject"] for row in GammaSR().participants(cohort)]
+        splits = list(assign_splits(subjects, cohort["split"], ordered=True).values())
+        counts[name] = {split: splits.count(split) for split in ("train", "validation", "test")}
+    assert counts["photographs"] == {"train": 10, "validation": 2, "test": 8}
+    assert counts["torsos"] == counts["heads"] == {"train": 5, "validation": 1, "test": 4}

@@ -16,6 +16,8 @@ from senmei.core.statistics import paired_difference
 from senmei.io.tables import write_tsv
 from senmei.report.ablation import ablation_tables, differences
 from senmei.report.conditions import arranged, by_axis, shared, short_labels
+from senmei.report.curves import level_axes, level_curves
+from senmei.report.figures import box_plots
 from senmei.report.files import StudyFiles, condition_label, condition_of
 from senmei.report.study import write_study_report
 from senmei.report.tables import subgroup_tables, summary_tables
@@ -206,3 +208,42 @@ def test_an_ablation_of_a_method_that_is_not_there():
         with pytest.raises(ConfigError, match=f"Unknown method '{name}'") as caught:
             resolve(config, root)
         assert "studies.gamma_sr.report.ablation" in str(caught.value)
+
+
+def test_each_axis_is_drawn_against_what_crosses_it(tmp_path, monkeypatch):
+    drawn: list[dict[str, Any]] = []
+
+    def errorbar(self, x, y, yerr, **look):
+        drawn.append({"x": np.asarray(x), "y": np.asarray(y), "line": look["linestyle"]})
+
+    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", errorbar)
+    files = StudyFiles(build(tmp_path / "x"), NAMES)
+    assert level_axes(files, "sheets", ["psnr"]) == ["time_s", "nuclide", "collimator"]
+    chart = level_curves(files, "sheets", ["psnr"], "time_s")
+    assert chart is not None and "Else 0 mm layer, Tc-99m, LEHR." in chart.caption
+    assert len(drawn) == len(METHODS) and all(list(line["x"]) == [2, 10, 60] for line in drawn)
+    means = {h["condition"]["time_s"]: h["mean"] for h in files.headlines
+             if h["method"] == "input" and h["measure"] == "psnr" and h["condition"]["nuclide"] == "Tc-99m"
+             and h["condition"]["collimator"] == "LEHR"}  # fmt: skip
+    np.testing.assert_allclose(drawn[0]["y"], [means[t] for t in (2, 10, 60)])
+    drawn.clear()
+    chart = level_curves(files, "sheets", ["psnr"], "collimator")
+    assert chart is not None and {line["line"] for line in drawn} == {"none"}
+    places = np.array([line["x"] for line in drawn])
+    assert places.shape == (len(METHODS), 3) and (np.abs(places - [0, 1, 2]) < 0.5).all()
+    assert len(np.unique(places)) == places.size, "side by side, none on another"
+    assert level_curves(files, "sheets", ["psnr"], "distance_mm") is None
+
+
+def test_a_grid_of_many_is_drawn_where_the_first_scan_lies(tmp_path, monkeypatch):
+    files = StudyFiles(
+        build(
+            tmp_path / "x",
+            [(t, "Tc-99m", c, 0) for t in (2, 6, 60) for c in ("LEHR", "ME", "HE", "LEAP", "LEUR")],
+        ),
+        NAMES,
+    )
+    chart = level_curves(files, "sheets", ["psnr"], "time_s")
+    assert chart is not None and "Else 0 mm layer, Tc-99m, LEHR." in chart.caption
+    boxes = box_plots(files, "sheets", "psnr")
+    assert boxes is not None and "One of 15 conditions" in boxes.caption

@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
-from tests.workflow.running import planned, snakemake
+import pytest
+
+from tests.workflow.running import ROOT, planned, snakemake
 
 
 def test_tiny_through_every_stage(tmp_path: Path) -> None:
@@ -29,3 +31,29 @@ def test_tiny_through_every_stage(tmp_path: Path) -> None:
     assert "data:image/png" in page
     assert "the counts of full ink" in page
     assert planned(tmp_path, "report") == {}, "a finished run plans nothing"
+
+
+def test_one_collimator_from_another(tmp_path: Path) -> None:
+    """HE's image in, LEUR's without noise out, on the camera's own grid: whoever knows the blur comes nearer to it."""
+    others = {name: {"enabled": False} for name in ("mri_denoise", "spect_denoise")}
+    study = {
+        "degradation": {"restore": "collimator", "matrices": [64], "collimators": ["HE"], "times_s": [600]},
+        "methods": {"bicubic": None, "butterworth": None, "srresnet": {"patch": 16}},
+    }
+    config = {"run": "tiny", "preset": "tiny", "device": "cpu", "studies": {**others, "gamma_sr": study}}
+    snakemake(tmp_path, "-c2", "--quiet=rules", "report", config=config)
+    folder = tmp_path / "results" / "tiny" / "gamma_sr"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["failures"] == 0, (folder / "status.tsv").read_text()
+    means = {(h["method"], h["measure"]): h["mean"] for h in summary["headlines"]}
+    assert means["richardson_lucy", "psnr"] > means["input", "psnr"] + 0.5
+    assert abs(means["srresnet", "count_bias"]) < 0.01
+    assert {h["condition"]["collimator"] for h in summary["headlines"]} == {"HE"}
+
+
+@pytest.mark.parametrize("name", ["gamma_ablation", "gamma_collimator", "gamma_grid"])
+def test_shipped_overlays_plan(name: str, tmp_path: Path) -> None:
+    overlay = ROOT / "config" / "overlays" / f"{name}.yaml"
+    plan = planned(tmp_path, "report", "--configfile", str(overlay))
+    networks = {"gamma_ablation": 15, "gamma_collimator": 4, "gamma_grid": 27}
+    assert plan["train"] == networks[name] and plan["report_run"] == 1
