@@ -31,5 +31,7 @@ METHODS = Registry(
         "srcnn": "senmei.methods.srcnn_planar:SRCNNPlanar",
         "srresnet": "senmei.methods.srresnet:SRResNet",
         "nafnet": "senmei.methods.nafnet:NAFNet",
+        "delay_dispersion": "senmei.methods.delay_dispersion:DelayDispersion",
+        "tac_network": "senmei.methods.tac_network:TACNetwork",
     },
 )
