@@ -23,9 +23,5 @@ MEASURES = Registry(
         "peak_height_error": "senmei.measures.curve_errors:peak_height_error",
         "area_error": "senmei.measures.curve_errors:area_error",
         "mean_time_error": "senmei.measures.curve_errors:mean_time_error",
-        "peak_time_error": "senmei.measures.curve_errors:peak_time_error",
-        "peak_height_error": "senmei.measures.curve_errors:peak_height_error",
-        "area_error": "senmei.measures.curve_errors:area_error",
-        "mean_time_error": "senmei.measures.curve_errors:mean_time_error",
     },
 )

@@ -29,8 +29,6 @@ IDEAL = {
 }
 # Of planar images and their camera, and of curves: test_planar_measures.py and test_curves.py have these properties.
 GENERAL = [name for name in MEASURES if not {"camera", "curve"} & set(MEASURES.get(name).requires)]
-# Of planar images and their camera, and of curves: test_planar_measures.py and test_curves.py have these properties.
-GENERAL = [name for name in MEASURES if not {"camera", "curve"} & set(MEASURES.get(name).requires)]
 COUNTS = (
     "count_bias",
     "heart_count_bias",
