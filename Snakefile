@@ -48,6 +48,7 @@ rule all:
 
 include: "rules/targets.smk"
 include: "rules/engine.smk"
+include: "rules/laboratory.smk"
 include: "rules/cohort.smk"
 include: "rules/prepare.smk"
 include: "rules/dataset.smk"

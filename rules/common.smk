@@ -147,7 +147,14 @@ def listed_plan(wildcards):
 
 def files_hash(wildcards):
     """Hash of the names, sizes and times of a cohort's files: new files list it anew."""
-    return tree_hash(listed_plan(wildcards).cohorts[Path(wildcards.listed).name]["path"])
+    study = listed_plan(wildcards)
+    return folders_hash(study.study.folders(study.cohorts[Path(wildcards.listed).name]))
+
+
+def folders_hash(folders):
+    """Hash of the names, sizes and times of all files below some folders."""
+    hashes = [tree_hash(folder) for folder in folders]
+    return hashes[0] if len(hashes) == 1 else frozen(hashes)
 
 
 def analysis_settings(wildcards):

@@ -1,5 +1,7 @@
 """Input functions: which files a job waits for, as the plan says."""
 
+from senmei.stages.laboratory_plan import printed_tables
+
 
 def listing(study, cohort):
     """Wait until a cohort that comes from files has been listed; nothing to wait for in simulated ones."""
@@ -141,6 +143,11 @@ def dataset_prepared(wildcards):
 def licence_file(wildcards):
     """The text of a dataset's licence, where a file gives it."""
     return plan[wildcards.study].dataset(wildcards.cohort).get("licence_file") or []
+
+
+def pages_to_print(wildcards):
+    """Tables of the pages of all cohorts of printed sheets."""
+    return printed_tables(plan.studies.values())
 
 
 def collected(*kinds):

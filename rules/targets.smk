@@ -52,6 +52,12 @@ rule datasets:
         every("dataset"),
 
 
+rule sheets:
+    """Pages to be printed with radioactive ink, and the plan of the day, of the cohorts of printed sheets."""
+    input:
+        pages_to_print,
+
+
 rule measured:
     """Measures of every restored scan."""
     input:

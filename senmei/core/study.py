@@ -34,6 +34,9 @@ class Study:
         Its `writer(folder, options, facts)` gives an object with `add(example, raw)` -> role -> (place, SHA-256), raw
         being role -> loader of the scan's image, and `close(participants)`; facts are those of cohort.json, `cohort`,
         `degradation` and `made` (sentences). dataset_groups : role groups that a pair is made of.
+    laboratory_module : dotted module that prints a cohort's pages before anything is imaged, '' if none does:
+        `printed(cohort)` says whether it has pages, `print_pages(cohort, folder)` writes them and gives sentences that
+        whoever prints should read.
     sentences : for the methods paragraph, (text, references) each.
     figures : how the report shows images: `colour` (grey or nuclear), `tradeoff` (two measures drawn against each
         other), and what else `senmei.report.look` knows.
@@ -49,6 +52,7 @@ class Study:
     engine_module: ClassVar[str] = ""
     dataset_module: ClassVar[str] = ""
     dataset_groups: ClassVar[tuple[str, ...]] = ()
+    laboratory_module: ClassVar[str] = ""
     sentences: ClassVar[tuple[tuple[str, tuple[str, ...]], ...]] = ()
     figures: ClassVar[Mapping[str, Any]] = {}
 
@@ -84,6 +88,16 @@ class Study:
         settings : the study's degradation. Raises ConfigError, `where` from the study's own keys on, such as
         'degradation.pairs', or EngineError for a program that is not there.
         """
+
+    def check_method(self, method: Mapping[str, Any], cohort: Mapping[str, Any]) -> None:
+        """Stop before anything is planned for a method that cannot learn from a training cohort. By default nothing.
+
+        method : its settings. Raises ConfigError, `where` a key of the method.
+        """
+
+    def folders(self, cohort: Mapping[str, Any]) -> list[str]:
+        """Folders that decide what a cohort from files is: when their files change it is listed anew."""
+        return [str(cohort["path"])]
 
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]

@@ -12,12 +12,14 @@ CASES = {
     "phantom": "phantom, exact truth",
     "clean": "clean scan, noise added, the scan is the reference",
     "repeats": "repeats, leave-one-out against the mean of the others",
+    "printed": "measured; the printed teacher is the reference",
     "none": "no reference: restored images and no-reference measures only",
 }
 SOURCES = {
     "simulate": "simulated",
     "bids": "BIDS dataset",
     "dicom": "DICOM folder",
+    "sheets": "printed sheets",
     "interfile": "Interfile",
     "xcat": "XCAT",
     "ismrmrd": "ISMRMRD",

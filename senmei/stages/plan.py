@@ -24,10 +24,11 @@ from senmei.methods import METHODS
 from senmei.stages.cohort import simulated_rows, tabulate
 from senmei.stages.engine_plan import EnginePlan
 from senmei.stages.given import CARD, WEIGHTS, given_card
+from senmei.stages.laboratory_plan import LaboratoryPlan
 from senmei.studies import STUDIES
 
 
-class StudyPlan(EnginePlan):
+class StudyPlan(EnginePlan, LaboratoryPlan):
     """One configured study: its cohorts, role groups, methods, measures and analyses."""
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path, seed: int, strict: bool) -> None:
@@ -95,12 +96,24 @@ class StudyPlan(EnginePlan):
             except ConfigError as error:
                 where = f"studies.{self.name}.{error.where} (cohort '{name}')"
                 raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
-            if cohort_settings["use"] == "train" and not self.listed(name):
-                self.rows(name)
+            if cohort_settings["use"] == "train":
+                self._check_learning(name)
         for name, export in self.exports.items():
             self._check_export(f"studies.{self.name}.cohorts.{name}.export", export)
         for name, dataset in self.datasets.items():
             self._check_dataset(f"studies.{self.name}.cohorts.{name}.dataset", dataset)
+
+    def _check_learning(self, cohort: str) -> None:
+        for name, method in self.methods.items():
+            if self.given(name):
+                continue
+            try:
+                self.study.check_method(method, self.cohorts[cohort])
+            except ConfigError as error:
+                where = f"studies.{self.name}.methods.{name}.{error.where} (cohort '{cohort}')"
+                raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
+        if not self.listed(cohort):
+            self.rows(cohort)
 
     def _check_export(self, where: str, export: dict[str, Any]) -> None:
         if type(self.study).export is Study.export:

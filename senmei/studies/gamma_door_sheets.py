@@ -50,6 +50,20 @@ class SheetDoor(Door):
             )
         check_pages(cohort)
 
+    def check_method(self, method: Mapping[str, Any], cohort: Mapping[str, Any]) -> None:
+        """One that draws counts of its own has nothing to draw them of."""
+        if method.get("fresh_noise"):
+            raise ConfigError(
+                "There is nothing to draw new counts of",
+                where="fresh_noise",
+                why="it needs each scan without noise, and measured ones were counted once",
+                fix="set `fresh_noise: false`; or train on simulated sheets, and give this cohort `use: test`",
+            )
+
+    def folders(self, cohort: Mapping[str, Any]) -> list[str]:
+        """Those of scans and, where there is one, of pictures."""
+        return [str(cohort["path"]), *([str(cohort["pictures"])] if cohort["pictures"] is not None else [])]
+
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
     ) -> Listed:

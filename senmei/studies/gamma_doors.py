@@ -30,6 +30,13 @@ class Door:
         """Raw roles of these, by image."""
         raise NotImplementedError(type(self).__name__)
 
+    def check_method(self, method: Mapping[str, Any], cohort: Mapping[str, Any]) -> None:
+        """Refuse a method (its settings) that cannot learn from this source. Raises ConfigError."""
+
+    def folders(self, cohort: Mapping[str, Any]) -> list[str]:
+        """Folders that decide what the cohort is."""
+        return [str(cohort["path"])]
+
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
     ) -> Listed:

@@ -32,6 +32,11 @@ FILES = ("sheets.pdf", "pages.tsv", "plan.tsv", TABLE, "layout.json", "notes.txt
 _LONGEST_MIN = 60.0  # of an acquisition, where the activity is given
 
 
+def printed(cohort: Mapping[str, Any]) -> bool:
+    """Whether a cohort has pages to print."""
+    return bool(cohort["source"] == "sheets")
+
+
 def print_pages(cohort: Mapping[str, Any], folder: Path) -> list[str]:
     """Write `FILES` into `folder`; returns what the person who prints should know, a sentence each.
 

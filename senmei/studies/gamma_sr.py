@@ -14,6 +14,7 @@ from senmei.core.volume import Volume
 from senmei.studies.gamma_conditions import camera_of, check_conditions, other_camera, scans_of
 from senmei.studies.gamma_doors import door
 from senmei.studies.gamma_sheets import images_of, print_sheets, subjects_of
+from senmei.studies.gamma_words import sentences_of
 
 if TYPE_CHECKING:
     from senmei.physics.planar.camera import PlanarCamera
@@ -39,6 +40,7 @@ class GammaSR(Study):
         "sheet": ("teacher", "activity"),
         "stack": ("stack", "stack_labels", "acquisition", "attenuation"),
     }
+    laboratory_module = "senmei.studies.gamma_print"
     dataset_module = "senmei.studies.gamma_dataset"
     dataset_groups = ("input", "truth", "sheet")
     conditions = ("time_s", "pixel_mm", "nuclide", "collimator", "distance_mm", "layer_mm")
@@ -95,6 +97,20 @@ class GammaSR(Study):
         subjects_of(cohort)
         check_conditions(cohort, settings)
 
+    def check_method(self, method: Mapping[str, Any], cohort: Mapping[str, Any]) -> None:
+        """What cannot be learned from a measured cohort."""
+        if measured := door(cohort):
+            measured.check_method(method, cohort)
+
+    def folders(self, cohort: Mapping[str, Any]) -> list[str]:
+        """A measured cohort's: the door knows."""
+        measured = door(cohort)
+        return measured.folders(cohort) if measured else super().folders(cohort)
+
+    def words(self, cohorts: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """What is true of simulated sheets, of printed ones, and of both."""
+        return sentences_of(cohorts.values(), self.sentences)
+
     def list_files(
         self, cohort: Mapping[str, Any], folder: Path, *, seed: int, log: Callable[[str], None]
     ) -> Listed | None:
@@ -119,6 +135,19 @@ class GammaSR(Study):
         if stacks := door(cohort):
             return stacks.simulate(images, cohort, seed)
         return print_sheets(images, cohort)
+
+    def export(
+        self,
+        scan: Row,
+        restored: Any,
+        raw: Callable[[str], Any],
+        cohort: Mapping[str, Any],
+        facts: Mapping[str, Any],
+    ) -> dict[str, bytes]:
+        """NM DICOM of one restored image."""
+        from senmei.studies.gamma_export import export_scan
+
+        return export_scan(scan, restored, raw, cohort, facts)
 
     def prepare(
         self,

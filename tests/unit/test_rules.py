@@ -23,7 +23,7 @@ ORDER = [
     "script",
 ]
 BETWEEN = {"wildcard_constraints": "params"}  # where a rule has it, it follows the other
-FIRST = {"simulate_cohort", "list_cohort"}  # made of the configuration alone: no input
+FIRST = {"simulate_cohort", "list_cohort", "print_sheets"}  # made of the configuration alone: no input
 
 
 def rules(text: str) -> dict[str, list[tuple[str, str]]]:
@@ -50,7 +50,7 @@ def test_the_rules_are_found() -> None:
     expected = (
         "simulate_cohort list_cohort render_phantom run_engine ingest prepare train restore export measure"
     )
-    expected += " analyse analyse_cohort collect export_dataset"
+    expected += " analyse analyse_cohort collect export_dataset print_sheets"
     assert set(WORK) == {*expected.split(), "report_study", "report_run"}
 
 
@@ -133,6 +133,7 @@ def test_targets_have_docstrings() -> None:
         "restored",
         "exported",
         "datasets",
+        "sheets",
         "measured",
         "analysed",
     }

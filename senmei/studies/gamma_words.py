@@ -1,0 +1,24 @@
+"""What the methods text says of a run of `gamma_sr`: sheets were simulated, or printed and imaged, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Sentences = tuple[tuple[str, tuple[str, ...]], ...]
+
+PRINTED: Sentences = (
+    (
+        "Sheets of teacher images were printed with radioactive ink and imaged by a gamma camera. Each scan was "
+        "registered to its page by six printed marks (a weighted least-squares similarity), the teacher brought to the "
+        "counts and not the counts to the teacher, and how counts follow from its grey was found in the scan itself.",
+        ("Umeyama S. Least-squares estimation of transformation parameters. IEEE TPAMI 1991;13:376-380.",),
+    ),
+)
+
+
+def sentences_of(cohorts: Iterable[Mapping[str, Any]], simulated: Sentences) -> Sentences:
+    """The sentences that are true of these cohorts. simulated : of simulated sheets, and last of the scores."""
+    sources = {cohort["source"] for cohort in cohorts}
+    *how, scores = simulated
+    return (*(how if "simulate" in sources else ()), *(PRINTED if "sheets" in sources else ()), scores)
