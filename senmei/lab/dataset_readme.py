@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from senmei.lab.dataset_pair import is_synthetic
@@ -69,10 +70,11 @@ def readme(about: About, people: Sequence[Mapping[str, Any]], rows: Sequence[Map
     told = [about.name, "=" * len(about.name), ""]
     mixed = "Simulated and measured pairs, or not told: see the column synthetic."
     told += [kind.get(str(all_synthetic(rows)), mixed), ""]
-    told += [*about.made, ""] if about.made else []
+    told += [line for text in about.made for line in [*wrap(" ".join(text.split()), 110), ""]]
     told += [
         f"{len(rows)} pairs of {len(people)} sources ({', '.join(f'{k}: {n}' for k, n in sorted(splits.items()))}).",
         f"Licence: {about.licence}, see LICENSE. Authors: {', '.join(about.authors) or 'not told'}.",
+        *([f"Please acknowledge: {' '.join(about.acknowledge.split())}"] if about.acknowledge else []),
         "",
         _LAYOUT,
         "Printed pictures, by source and licence",
