@@ -9,6 +9,8 @@ from typing import Any
 from senmei.core.errors import ConfigError
 from senmei.report.pixels import PLANES, SHEET, ramp
 
+CURVE = "curve"  # in place of planes: values over the first axis, which is time
+
 
 @dataclass(frozen=True)
 class Look:
@@ -16,7 +18,8 @@ class Look:
 
     colour : scale of images, see `pixels.ramp`. unit : what a scan's `data_range` is the level of, in words.
     window : (low, high) of images, difference : of differences, both in multiples of it.
-    planes : shown, in order. crop : show the surroundings of the scan's `mask` alone, `margin_mm` around it.
+    planes : shown, in order; `curve` where images are curves over time. crop : show the surroundings of the scan's
+    `mask` alone, `margin_mm` around it.
     side : pixels to which coarser pictures are interpolated, 0: left to the browser.
     tradeoff : (noise measure, resolution measure) drawn against each other; () for none.
     """
@@ -77,8 +80,10 @@ def look_of(
         ramp(look.colour)
     except ValueError as error:
         raise _error(where, str(error), f"name one of these, or {', '.join(_USUAL)}") from error
-    if not look.planes or set(look.planes) - {*PLANES, SHEET}:
-        raise _error(where, f"planes are {list(look.planes)}", f"name some of {', '.join((*PLANES, SHEET))}")
+    known = [*PLANES, SHEET, CURVE]
+    if not look.planes or set(look.planes) - {*known} or (CURVE in look.planes and len(look.planes) > 1):
+        fix = f"name some of {', '.join(known)}; {CURVE} stands alone"
+        raise _error(where, f"planes are {list(look.planes)}", fix)
     if len(look.tradeoff) not in (0, 2):
         raise _error(where, f"tradeoff names {len(look.tradeoff)} measures", "name two: noise, resolution")
     windows = windows or {}

@@ -45,11 +45,13 @@ class ScanFigure:
     rows: list[tuple[str, list[Panel]]] = field(default_factory=list)
     windows: str = ""
     notes: list[str] = field(default_factory=list)
+    chart: Any = None  # a `figures.Chart` in place of rows
 
     @property
     def size(self) -> int:
         """Bytes it adds to the page."""
-        return sum(len(panel.src) + len(panel.alt) for _, panels in self.rows for panel in panels)
+        pictures = sum(len(panel.src) + len(panel.alt) for _, panels in self.rows for panel in panels)
+        return pictures + (self.chart.size if self.chart else 0)
 
 
 def draw_scan(
