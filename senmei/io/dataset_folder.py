@@ -21,8 +21,9 @@ from senmei.io.atomic import renames_last_later, sha256, write_bytes
 from senmei.io.roles import load_role, save_role
 
 SUMS = "SHA256SUMS"
+_UNFINISHED = ".unfinished"  # there while a folder is written
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
-_PLACE = re.compile(rf"\.bidsignore|{_PART}(/{_PART}){{0,7}}")
+_PLACE = re.compile(rf"({_PART}/){{0,7}}(\.bidsignore|{_PART})")
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.{1,2000})")
 _LARGEST = 64 << 20  # bytes of a table or a list of checksums
 _SUFFIXES = (".nii.gz", ".json", ".h5")
@@ -40,17 +41,15 @@ class FolderWriter:
         if self.root.is_symlink() or (self.root.exists() and not self.root.is_dir()):
             why, fix = "it is a link or a file", "give the name of a folder that is not there yet"
             raise DataError("Cannot write a dataset", where=self.root, why=why, fix=fix)
-        if (
-            self.root.exists()
-            and any(self.root.iterdir())
-            and not (self.root / "dataset_description.json").exists()
-        ):
+        ours = any((self.root / name).exists() for name in (_UNFINISHED, SUMS))
+        if self.root.exists() and any(self.root.iterdir()) and not ours:
             why, fix = (
                 "the folder holds something else",
                 "give an empty folder, or a name that is not there yet",
             )
             raise DataError("Cannot write a dataset", where=self.root, why=why, fix=fix)
         shutil.rmtree(self.root, ignore_errors=True)
+        write_bytes(self.root / _UNFINISHED, b"")
 
     def put(self, place: str, content: bytes | str) -> None:
         """A file of bytes, or of text as UTF-8. Raises ValueError for a place that is none, or is taken."""
@@ -79,6 +78,7 @@ class FolderWriter:
         """The list of checksums: from now on the folder is whole."""
         lines = [f"{digest}  {place}\n" for place, digest in sorted(self.sums.items())]
         write_bytes(self.root / SUMS, "".join(lines).encode())
+        (self.root / _UNFINISHED).unlink()
 
     def _new(self, place: str) -> str:
         if not _PLACE.fullmatch(place) or place in self.sums or place == SUMS:

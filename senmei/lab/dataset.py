@@ -116,7 +116,7 @@ class DatasetWriter:
         if not self._rows:
             why, fix = "none of its scans is a pair", "see why in the table of what was written"
             raise DataError("Nothing to hand on", where=self.folder.root, why=why, fix=fix)
-        put, known = self.folder, {row["subject"]: row for row in participants}
+        put, about, known = self.folder, self.about, {row["subject"]: row for row in participants}
         people = []
         for subject, rows in self._rows.items():
             row = known.get(subject, {})
@@ -129,9 +129,14 @@ class DatasetWriter:
         put.put("scans.json", as_json(columns_json(rows)))
         put.put("dataset_description.json", as_json(description_json(self.about, VERSION, rows)))
         put.put(f"{DERIVATIVES}/dataset_description.json", as_json(derivatives_json(self.about)))
-        put.put("README", readme(self.about, people, rows))
-        put.put("LICENSE", licence_text(self.about.licence, self.about.text))
-        put.put(".bidsignore", "sub-*/nm\nsub-*/nm/**\nSHA256SUMS\n")
+        put.put("README", readme(about, people, rows))
+        put.put("LICENSE", licence_text(about.licence, about.text))
+        put.put(
+            f"{DERIVATIVES}/README",
+            f"{about.name}: what was made of its measured images; see README there.\n",
+        )
+        for place in (".bidsignore", f"{DERIVATIVES}/.bidsignore"):
+            put.put(place, "sub-*/nm\nsub-*/nm/**\nSHA256SUMS\n")
         put.close()
 
 

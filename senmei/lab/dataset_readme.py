@@ -110,6 +110,8 @@ Where this leaves BIDS
 ----------------------
 - Planar nuclear medicine is no part of BIDS: the folder `nm`, the suffix `nm` and the fields of its sidecars are ours
   (TracerRadionuclide and Units are PET-BIDS's). `.bidsignore` names them.
+  The BIDS validator then finds no error in this folder, nor in derivatives/pairs by itself; from here with --recursive
+  it does not read the second `.bidsignore`.
 - A participant is a source of pictures, not a person. Images are planes (x, y, 1).
 - Names have `acq` last, whatever the other entities. `PairsVersion`, `Synthetic` and SHA256SUMS are ours.
 """

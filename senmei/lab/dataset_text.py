@@ -158,6 +158,7 @@ def derivatives_json(about: About) -> dict[str, Any]:
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "License": about.licence,
+        "Authors": list(about.authors),
         "GeneratedBy": _generated("Teachers given the counts of their measured images"),
         "SourceDatasets": [{"URL": "../../"}],
     }
