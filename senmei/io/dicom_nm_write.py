@@ -166,7 +166,7 @@ def reconstruction_to_dicom(
 
     labels = Labels(subject, identity, study, series, title, derivation, sources)
     frames, grid = axial_frames(volume, subject)  # (gate, slice, row, column)
-    stored, slope, intercept = _scaled(frames, subject)
+    stored, slope, intercept = scaled(frames, subject)
     gates, slices = stored.shape[:2]
     kind = "RECON GATED TOMO" if gates > 1 else "RECON TOMO"
     data = new_image(labels, kind, stored.reshape(-1, *stored.shape[2:]), derived=True)
@@ -177,7 +177,9 @@ def reconstruction_to_dicom(
     add_vectors(data, vectors | {"Slice": (slices, at)})
     data.PixelSpacing = [decimal(v) for v in grid.spacing_mm]
     data.SliceThickness = data.SpacingBetweenSlices = decimal(grid.step_mm)
-    data.RealWorldValueMappingSequence = [_mapping(slope, intercept, int(stored.max()))]
+    data.RealWorldValueMappingSequence = [
+        value_mapping(slope, intercept, int(stored.max()), "Values of the reconstruction", "RECON")
+    ]
     facts = _facts(like)
     add_isotope(data, facts.get("windows", ()), facts.get("nuclide", ""), facts.get("agent", ""))
     data.NumberOfEnergyWindows = max(1, len(facts.get("windows", ())))
@@ -206,11 +208,11 @@ def _facts(like: Any) -> Mapping[str, Any]:
     return {key: getattr(like, key) for key in ("windows", "nuclide", "agent", "collimator")}
 
 
-def _scaled(values: np.ndarray, where: str) -> tuple[np.ndarray, float, float]:
+def scaled(values: np.ndarray, where: str) -> tuple[np.ndarray, float, float]:
     """Values as uint16 with slope and intercept exactly as the file will state them."""
     if not np.isfinite(values).all():
         raise DataError(
-            "Cannot write a reconstruction to DICOM",
+            "Cannot write an image to DICOM",
             where=where,
             why="it holds values that are NaN or infinite",
             fix="see the log of the step that made it",
@@ -224,12 +226,12 @@ def _scaled(values: np.ndarray, where: str) -> tuple[np.ndarray, float, float]:
     return np.clip(stored, 0, 65535).astype(np.uint16), slope, intercept
 
 
-def _mapping(slope: float, intercept: float, last: int) -> Dataset:
-    """How stored values become those of the reconstruction. The NM object has no rescale slope of its own."""
+def value_mapping(slope: float, intercept: float, last: int, explanation: str, label: str) -> Dataset:
+    """How stored values become those that were restored. The NM object has no rescale slope of its own."""
     from pydicom.dataset import Dataset
 
     item = Dataset()
-    item.LUTExplanation, item.LUTLabel = "Values of the reconstruction", "RECON"
+    item.LUTExplanation, item.LUTLabel = explanation, label
     item.add_new("RealWorldValueFirstValueMapped", "US", 0)
     item.add_new("RealWorldValueLastValueMapped", "US", max(last, 1))
     item.RealWorldValueIntercept, item.RealWorldValueSlope = intercept, slope
