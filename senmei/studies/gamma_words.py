@@ -18,15 +18,9 @@ PRINTED: Sentences = (
 IMAGES: Sentences = (
     (
         "Static and whole-body images of patients were read as they were stored, without identities, and restored by "
-        "methods that were fitted on sheets; of patients there is no reference. Whether their values are photon counts "
-        "was asked of the images: the variance of the finest detail relative to that of Poisson counts. Restored images "
-        "were sent through the camera's model again and compared with the counts by their Poisson deviance, relative to "
-        "that which is expected.",
-        (
-            "McCullagh P, Nelder JA. Generalized linear models. 2nd ed. London: Chapman and Hall; 1989.",
-            "Bertero M, Boccacci P, Talenti G, Zanella R, Zanni L. A discrepancy principle for Poisson data. Inverse "
-            "Probl 2010;26:105004.",
-        ),
+        "methods that were fitted on sheets; of patients there is no reference. Whether values are photon counts was "
+        "asked of the image: the variance of its finest detail, relative to that of Poisson counts.",
+        (),
     ),
 )
 
