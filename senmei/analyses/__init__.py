@@ -11,6 +11,8 @@ ANALYSES = Registry(
         "patient_heart": "senmei.analyses.patient_heart:PatientHeart",
         "degradation_fit": "senmei.analyses.degradation_fit:DegradationFit",
         "pairing": "senmei.analyses.pairing:PairingWays",
+        "sheet_tomography": "senmei.analyses.sheet_tomography:SheetTomography",
+        "resolution_recovery": "senmei.analyses.resolution_recovery:ResolutionRecovery",
         "observer": "senmei.analyses.observer:Observer",
     },
 )
