@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from senmei.report.look import Look
 from senmei.report.numbers import best, fair
 from senmei.report.page import render
 from senmei.report.records import without_folders
-from senmei.report.slices import Panel, draw_scan
+from senmei.report.slices import draw_scan
 from senmei.report.study import shown_scans, study_look
 from senmei.report.style import colours
 from senmei.report.tables import cohorts_table, headline_table
@@ -55,7 +56,6 @@ def _study(folder: Path, out: Path, config: Any) -> dict[str, Any]:
     report = settings.get("report") or {}
     files = StudyFiles(folder)
     primary = [str(name) for name in report.get("primary") or files.summary.get("primary") or ()]
-    heads, panels, caption = _thumbnail(files, primary, study_look(files, report))
     return {
         "name": folder.name,
         "title": str(report.get("title") or files.summary.get("title") or folder.name),
@@ -65,16 +65,16 @@ def _study(folder: Path, out: Path, config: Any) -> dict[str, Any]:
         "cohorts": cohorts_table(files),
         "table": headline_table(files, primary),
         "failures": files.failures,
-        "heads": heads,
-        "panels": panels,
-        "caption": caption,
+        **_thumbnail(files, primary, study_look(files, report)),
     }
 
 
-def _thumbnail(
-    files: StudyFiles, primary: Sequence[str], look: Look
-) -> tuple[list[dict[str, Any]], list[Panel], str]:
-    """A slice in the study's own colours: input, best classical, best learned, reference. Nothing without images."""
+def _thumbnail(files: StudyFiles, primary: Sequence[str], look: Look) -> dict[str, Any]:
+    """A slice in the study's own colours, or a chart of its curves: input, best classical, best learned, reference.
+
+    `heads` and `panels`, or `chart`, and the `caption`; all empty without images.
+    """
+    shown: dict[str, Any] = {"heads": [], "panels": [], "caption": "", "chart": None}
     for cohort in files.cohorts:
         measure = first_measure(files, primary, cohort)
         _, rows = at_condition(files, cohort, measure) if measure else ((), [])
@@ -84,13 +84,16 @@ def _thumbnail(
         ][:2]
         for scan in shown_scans(files, cohort, 1, measure):
             figure = draw_scan(files, cohort, scan, methods, look=look)
+            caption = f"{figure.subject}, {named(files, cohort)}, {figure.condition}"
+            if figure.chart:
+                return {**shown, "chart": replace(figure.chart, caption=f"{caption}. {figure.chart.caption}")}
             if figure.rows:
                 colour = colours(files.methods)
                 heads = [{**head, "colour": colour.get(head["method"], "")} for head in figure.heads]
                 for panel in (panels := figure.rows[0][1]):
                     panel.box = None
-                return heads, panels, f"{figure.subject}, {named(files, cohort)}, {figure.condition}"
-    return [], [], ""
+                return {**shown, "heads": heads, "panels": panels, "caption": caption}
+    return shown
 
 
 def _printed(config: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from senmei.io.tables import Row
 from senmei.report import pixels
 from senmei.report.files import StudyFiles, condition_label, condition_of
-from senmei.report.look import Look, look_of
+from senmei.report.look import CURVE, Look, look_of
 from senmei.report.numbers import number
 from senmei.report.scan import NOT_RESTORED, Scan
 
@@ -65,9 +65,13 @@ def draw_scan(
     """The figure of one scan. Without any image it has no rows, and its notes say why.
 
     row : of scans.tsv. windows : {"image": [low, high], "difference": limit} in multiples of the look's unit.
-    look : how the study's pictures are shown; by default as structural MRI.
+    look : how the study's pictures are shown; by default as structural MRI. Curves over time become a chart.
     """
     look = look or look_of(windows=windows)
+    if CURVE in look.planes:
+        from senmei.report.time_curves import draw_time_curves
+
+        return draw_time_curves(files, cohort, row, methods, look)
     scan = Scan(files, cohort, row, methods)
     condition = condition_label(condition_of(row, files.conditions))
     figure = ScanFigure(cohort, str(row["scan"]), str(row.get("subject", "")), condition, notes=scan.notes)

@@ -15,7 +15,7 @@ from senmei.report.figures import Chart, box_plots, learning_curves
 from senmei.report.files import Condition, StudyFiles, condition_of, in_order, kind
 from senmei.report.heart import HeartFigure, draw_heart
 from senmei.report.limits import limit_lines
-from senmei.report.look import CURVE, Look, look_of
+from senmei.report.look import Look, look_of
 from senmei.report.methods_text import collect_versions, methods_text
 from senmei.report.page import render
 from senmei.report.performance import interval_chart, tradeoff_chart
@@ -24,7 +24,6 @@ from senmei.report.shown import shown_sections
 from senmei.report.slices import ScanFigure, draw_scan
 from senmei.report.style import colours
 from senmei.report.tables import cohorts_table, ordered_measures, subgroup_tables, summary_tables
-from senmei.report.time_curves import draw_time_curves
 from senmei.report.verdict import badges, first_measure, middle_condition, verdicts
 
 PAGE_LIMIT = 5_000_000  # bytes of the whole page
@@ -156,9 +155,8 @@ def _slices(
     figures: list[ScanFigure] = []
     hearts: list[HeartFigure] = []
     for cohort, row in queue:
-        draw = draw_time_curves if CURVE in look.planes else draw_scan
         figure, heart = (
-            draw(files, cohort, row, files.methods, look=look),
+            draw_scan(files, cohort, row, files.methods, look=look),
             draw_heart(files, cohort, row, look),
         )
         size = figure.size + (heart.size if heart else 0)
