@@ -7,6 +7,7 @@ from typing import Any
 
 from senmei.core.errors import SenmeiError
 from senmei.io.shown import Figure, Table, read_shown
+from senmei.report.figures import Chart
 from senmei.report.files import StudyFiles, reason
 from senmei.report.pixels import data_uri
 from senmei.report.verdict import badges
@@ -51,7 +52,8 @@ def shown_sections(files: StudyFiles, room: int) -> tuple[list[dict[str, Any]], 
                     hidden += 1
                     continue
                 room -= len(src)
-                told = {"kind": "figure", "src": src, "caption": item.caption, "alt": item.alt}
+                chart = Chart(src, item.alt, item.caption)
+                told = {"kind": "figure", "chart": chart}
             elif isinstance(item, Table):
                 told = {"kind": "table", "caption": item.caption, "columns": item.columns, "rows": item.rows}
             else:
