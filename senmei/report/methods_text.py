@@ -20,6 +20,7 @@ SOURCES = {
     "bids": "BIDS dataset",
     "dicom": "DICOM folder",
     "sheets": "printed sheets",
+    "dataset": "dataset of pairs",
     "interfile": "Interfile",
     "xcat": "XCAT",
     "ismrmrd": "ISMRMRD",

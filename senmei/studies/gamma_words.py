@@ -15,6 +15,13 @@ PRINTED: Sentences = (
         ("Umeyama S. Least-squares estimation of transformation parameters. IEEE TPAMI 1991;13:376-380.",),
     ),
 )
+HANDED_ON: Sentences = (
+    (
+        "Pairs of measured images and printed teachers were taken over from a dataset as it was handed on, each file "
+        "proven by its checksum; nothing was imaged, registered or paired again.",
+        (),
+    ),
+)
 IMAGES: Sentences = (
     (
         "Static and whole-body images of patients were read as they were stored, without identities, and restored by "
@@ -32,6 +39,7 @@ def sentences_of(cohorts: Iterable[Mapping[str, Any]], simulated: Sentences) -> 
     return (
         *(how if "simulate" in sources else ()),
         *(PRINTED if "sheets" in sources else ()),
+        *(HANDED_ON if "dataset" in sources else ()),
         *(IMAGES if "dicom" in sources else ()),
         scores,
     )
