@@ -93,7 +93,7 @@ class TACNetwork(CurveMethod):
         steps: int = 4000,
         batch: int = 64,
         learning_rate: float = 3e-3,
-        decay: float = 0.1,
+        decay: float = 1.0,
         aligned: bool = True,
         draws: int = 0,
     ) -> None:

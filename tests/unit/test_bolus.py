@@ -1,4 +1,4 @@
-"""Physics of a bolus: transport keeps areas, delays and disperses as the formulas say, and nothing is lost on the way."""
+"""Physics of a bolus: transport keeps areas, delays and disperses as the formulas say, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -40,8 +40,12 @@ def moments(curve: np.ndarray) -> tuple[float, float, float]:
     return area, mean, float(curve @ (TIME - mean) ** 2) / area
 
 
-@pytest.mark.parametrize(("mean", "delay", "shape"), [(2.0, 0.0, 1.0), (3.0, 1.7, 3.0), (0.8, 4.0, 2.5), (6.0, 0.3, 8.0)])
-def test_transport_has_the_area_mean_and_variance_of_its_formula(mean: float, delay: float, shape: float) -> None:
+@pytest.mark.parametrize(
+    ("mean", "delay", "shape"), [(2.0, 0.0, 1.0), (3.0, 1.7, 3.0), (0.8, 4.0, 2.5), (6.0, 0.3, 8.0)]
+)
+def test_transport_has_the_area_mean_and_variance_of_its_formula(
+    mean: float, delay: float, shape: float
+) -> None:
     area, found, variance = moments(transport(BINS, mean, delay_s=delay, shape=shape))
     assert area == pytest.approx(1.0, abs=1e-9)
     assert found == pytest.approx(delay + mean, abs=0.01)
@@ -55,7 +59,9 @@ def test_a_delay_alone_moves_and_keeps(delay: float) -> None:
     assert np.count_nonzero(kernel) <= 2
 
 
-@pytest.mark.parametrize("bad", [{"mean_s": -1.0}, {"mean_s": 1.0, "delay_s": -0.1}, {"mean_s": 1.0, "shape": 0.0}])
+@pytest.mark.parametrize(
+    "bad", [{"mean_s": -1.0}, {"mean_s": 1.0, "delay_s": -0.1}, {"mean_s": 1.0, "shape": 0.0}]
+)
 def test_transport_that_cannot_be_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Not a transport function"):
         transport(10, **bad)
@@ -127,7 +133,9 @@ def test_from_vein_to_artery_takes_volumes_over_flow() -> None:
 
 
 def test_a_slow_heart_delays_and_widens() -> None:
-    fast, slow = (passage(Circulation(cardiac_output=q, extraction=1.0), Injection(), 120.0) for q in (110.0, 50.0))
+    fast, slow = (
+        passage(Circulation(cardiac_output=q, extraction=1.0), Injection(), 120.0) for q in (110.0, 50.0)
+    )
     assert moments(slow.artery)[1] > moments(fast.artery)[1] + 1
     assert moments(slow.artery)[2] > 1.5 * moments(fast.artery)[2]
 
