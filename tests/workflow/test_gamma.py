@@ -35,10 +35,15 @@ def test_tiny_through_every_stage(tmp_path: Path) -> None:
 
 def test_one_collimator_from_another(tmp_path: Path) -> None:
     """HE's image in, LEUR's without noise out, on the camera's own grid: whoever knows the blur comes nearer to it."""
-    others = {name: {"enabled": False} for name in ("mri_denoise", "spect_denoise")}
+    others = {name: {"enabled": False} for name in ("mri_denoise", "spect_denoise", "gamma_dynamics")}
     study = {
         "degradation": {"restore": "collimator", "matrices": [64], "collimators": ["HE"], "times_s": [600]},
-        "methods": {"bicubic": None, "butterworth": None, "srresnet": {"patch": 16}},
+        "methods": {
+            **dict.fromkeys(("bicubic", "butterworth", "srcnn"), None),
+            "richardson_lucy": {"use": "richardson_lucy", "most": 8},
+            "srresnet": {"patch": 16},
+        },
+        "analyses": dict.fromkeys(("degradation_fit", "pairing")),
     }
     config = {"run": "tiny", "preset": "tiny", "device": "cpu", "studies": {**others, "gamma_sr": study}}
     snakemake(tmp_path, "-c2", "--quiet=rules", "report", config=config)
@@ -55,5 +60,5 @@ def test_one_collimator_from_another(tmp_path: Path) -> None:
 def test_shipped_overlays_plan(name: str, tmp_path: Path) -> None:
     overlay = ROOT / "config" / "overlays" / f"{name}.yaml"
     plan = planned(tmp_path, "report", "--configfile", str(overlay))
-    networks = {"gamma_ablation": 15, "gamma_collimator": 4, "gamma_grid": 27}
+    networks = {"gamma_ablation": 15, "gamma_collimator": 5, "gamma_grid": 24}
     assert plan["train"] == networks[name] and plan["report_run"] == 1
