@@ -53,10 +53,11 @@ def fit_items(
         f"{'Good' if g.good else 'Not good'}: chi² per pixel {g.chi2_per_dof:.3f} (z {g.chi2_z:+.1f}), per block of "
         f"{g.block_mm:.0f} mm {g.block_chi2:.2f} (z {g.block_z:+.1f}), correlation of neighbours {g.lag1:+.3f} "
         f"(z {g.lag1_z:+.1f}), deviance per degree of freedom {g.deviance_per_dof:.2f}, error beyond noise "
-        f"{100 * g.misfit:.1f} %. Largest z {lack:.1f}, limit 4. Numbers for `degradation.camera`: {file}."
+        f"{100 * g.misfit:.1f} %. Largest z {lack:.1f}, limit 4. For degradation.camera: {file}."
     )
     items: list[Item] = [
         _table(fit, camera, truth, setting, len(pairs)),
+        Note(verdict, flag=not g.good),
         Figure(
             f"fit_{tag}",
             _figure(fit, pairs),
@@ -66,7 +67,6 @@ def fit_items(
             "residuals of blocks against the normal curve.",
             f"Six panels: counted and fitted image, residuals, profile, ratio and histogram: {setting}.",
         ),
-        Note(verdict, flag=not g.good),
     ]
     return items + [Note(text, flag=True) for text in fit.warnings if "does not explain" not in text]
 

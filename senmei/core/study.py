@@ -82,6 +82,14 @@ class Study:
         """The `sentences` that are true of the configured cohorts (name -> settings). By default all."""
         return self.sentences
 
+    def settle(self, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """The study's degradation with what its files hold in place of their names. By default as it is.
+
+        Asked once, when planned: what comes out is what keys are made of and jobs are given, so that a file that has
+        changed runs again what depends on it. folder : of the study's results. Raises ConfigError as `check_cohort`.
+        """
+        return dict(settings)
+
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Stop before anything is planned for what no job of this cohort could do. By default nothing.
 

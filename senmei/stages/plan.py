@@ -48,6 +48,12 @@ class StudyPlan(EnginePlan, LaboratoryPlan):
         self.methods: dict[str, dict[str, Any]] = {"input": {"use": "input"}, **settings["methods"]}
         self.analyses: dict[str, dict[str, Any]] = settings["analyses"]
         self.folder = results / name
+        try:
+            settled = self.study.settle(settings["degradation"], self.folder)
+        except ConfigError as error:
+            where = f"studies.{name}.{error.where}"
+            raise ConfigError(error.what, where=where, why=error.why, fix=error.fix) from error
+        self.settings = {**settings, "degradation": settled}
         self.check()
 
     def check(self) -> None:

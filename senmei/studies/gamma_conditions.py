@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from senmei.core.cohorts import with_entity
 from senmei.core.errors import ConfigError
 from senmei.core.study import Row
+from senmei.studies.gamma_camera import check_fitted, fitted_camera
 
 if TYPE_CHECKING:
     from senmei.physics.planar.camera import PlanarCamera
@@ -87,6 +88,7 @@ def check_conditions(cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> 
                 why=f"{matrix} across {size * float(cohort['pixel_mm']):g} mm are of {pixel:.3g} mm",
                 fix=f"choose a larger matrix, or a smaller sheet: {LARGEST_MM:g} mm at most",
             )
+        check_fitted(condition, settings)
         camera_of(condition, cohort, settings)
         other_camera(condition, cohort, settings)
 
@@ -94,9 +96,15 @@ def check_conditions(cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 def camera_of(
     scan: Mapping[str, Any], cohort: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> PlanarCamera:
-    """The camera of a scan: its image is the sheet's field, `matrix` pixels a side."""
+    """The camera of a scan: its image is the sheet's field, `matrix` pixels a side.
+
+    Response and background are those of a fitted camera where one of `degradation.camera` was fitted at this setting,
+    else the computed ones.
+    """
     from senmei.physics.planar.camera import FIELD_MM, PlanarCamera
 
+    fitted = fitted_camera(scan, settings)
+    background = settings["background_cps_per_cm2"] if fitted is None else fitted.background_cps_per_cm2
     field = float(cohort["pixel_mm"]) * int(cohort["size"])
     return PlanarCamera(
         collimator=str(scan["collimator"]),
@@ -107,7 +115,8 @@ def camera_of(
         matrix=int(scan["matrix"]),
         zoom=FIELD_MM / field,
         time_s=float(scan["time_s"]),
-        background_cps_per_cm2=float(settings["background_cps_per_cm2"]),
+        background_cps_per_cm2=float(background),
+        measured=None if fitted is None else fitted.response,
     )
 
 
@@ -118,3 +127,9 @@ def other_camera(
     high = settings["high"]
     time_s = high["time_s"] if high.get("time_s") is not None else scan["time_s"]
     return camera_of({**scan, "collimator": high["collimator"], "time_s": time_s}, cohort, settings)
+
+
+def full_ink(camera: PlanarCamera, cohort: Mapping[str, Any], pixel_mm: float) -> float:
+    """Counts that full ink gives, per pixel of the sheet, if none spread; background included."""
+    mbq = float(cohort["ink_kbq_per_cm2"]) * 1e-3 * (pixel_mm / 10.0) ** 2
+    return camera.counts_per_mbq * mbq + camera.background_counts * (pixel_mm / camera.image_pixel_mm) ** 2

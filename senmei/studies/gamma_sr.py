@@ -11,7 +11,8 @@ import numpy as np
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Listed, Row, Study
 from senmei.core.volume import Volume
-from senmei.studies.gamma_conditions import camera_of, check_conditions, other_camera, scans_of
+from senmei.studies.gamma_camera import read_cameras
+from senmei.studies.gamma_conditions import camera_of, check_conditions, full_ink, other_camera, scans_of
 from senmei.studies.gamma_doors import door
 from senmei.studies.gamma_sheets import images_of, print_sheets, subjects_of
 from senmei.studies.gamma_words import sentences_of
@@ -27,9 +28,8 @@ class GammaSR(Study):
     pixels, as the report's input was; `reference` the teacher with counts per reference pixel, by the pairing that
     `degradation.pairing` names; `expected` is `low` without noise; `high` the same sheet through another collimator.
     With `degradation.restore: collimator` the reference is what that other collimator would show without noise, with
-    the counts of this one and on the camera's own grid. `teacher` (grey 0..1) and `activity` (MBq a pixel when the
-    acquisition started) are the sheet itself, registered to the image and on the reference's grid, for analyses;
-    the group `stack` what the views of a stack are reconstructed with, and held against.
+    the counts of this one and on the camera's own grid. `teacher` (grey) and `activity` (MBq a pixel at the start) are
+    the registered sheet, for analyses; the group `stack` what a stack's views are reconstructed with, and held against.
     """
 
     title = "Super-resolution of gamma-camera images"
@@ -89,6 +89,10 @@ class GammaSR(Study):
         if measured := door(cohort):
             return measured.scans(images, cohort, settings)
         return scans_of(images, cohort, settings)
+
+    def settle(self, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Fitted cameras in place of their files' names."""
+        return read_cameras(settings, folder)
 
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Sheets and cameras that cannot be."""
@@ -176,7 +180,7 @@ class GammaSR(Study):
         low = draw_counts(expected, draw_generator(seed, "counts", scan["scan"]))
         fine = settings["restore"] == "teacher"
         factor = int(cohort["size"]) // int(scan["matrix"]) if fine else 1
-        columns: Row = {"counts": int(low.data.sum(dtype=np.int64)), "counts_max": float(expected.data.max())}
+        columns = {"counts": int(low.data.sum(dtype=np.int64)), "counts_max": float(expected.data.max())}
         columns |= _family(scan)
         if group == "input":
             spread = np.kron(low.data[..., 0], np.ones((factor, factor))) / factor**2
@@ -194,12 +198,6 @@ class GammaSR(Study):
             span, told = white * (int(cohort["size"]) // int(scan["matrix"])) ** 2, {}
         roles = {"reference": reference, "mask": mask, "expected": expected}
         return roles, {**columns, **told, "data_range": span}
-
-
-def full_ink(camera: PlanarCamera, cohort: Mapping[str, Any], pixel_mm: float) -> float:
-    """Counts that full ink gives, per pixel of the sheet, if none spread; background included."""
-    mbq = float(cohort["ink_kbq_per_cm2"]) * 1e-3 * (pixel_mm / 10.0) ** 2
-    return camera.counts_per_mbq * mbq + camera.background_counts * (pixel_mm / camera.image_pixel_mm) ** 2
 
 
 def paired(

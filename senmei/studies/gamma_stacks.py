@@ -103,6 +103,13 @@ class StackDoor(Door):
                 why="no reconstruction here knows of one",
                 fix="set it to 0",
             )
+        if settings.get("camera"):
+            raise ConfigError(
+                "Views of a stack have no fitted camera",
+                where="degradation.camera",
+                why="one is of a single distance, and plates lie at many",
+                fix="leave it out",
+            )
         for scan in scans_of([{"image": "sub-stack001"}], cohort, settings):
             if scan["layer_mm"] > 0:
                 raise ConfigError(
