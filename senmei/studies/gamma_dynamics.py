@@ -26,7 +26,8 @@ class GammaDynamics(Study):
 
     title = "Pulmonary-artery curve from the axillary vein"
     groups = {"input": ("input", "curve"), "truth": ("reference", "expected")}
-    conditions = ("bolus", "activity_mbq", "frame_s")
+    conditions = ("activity_mbq", "frame_s")
+    subgroups = ("bolus",)
     primary = ("nmse", "peak_time_error", "peak_height_error", "area_error", "mean_time_error")
     figures = {
         "unit": "the peak of an adult at rest",

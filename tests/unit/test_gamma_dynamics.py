@@ -72,6 +72,17 @@ def test_it_is_asked_for_and_not_in_the_demo() -> None:
     assert "gamma_dynamics" not in load_yaml(ROOT / "config" / "config.yaml")["studies"]
 
 
+def test_the_ablation_is_a_configuration_of_this_study_alone() -> None:
+    overlay = load_yaml(ROOT / "config" / "overlays" / "dynamics_ablation.yaml")
+    studies = resolve(merge(load_yaml(ROOT / "config" / "config.yaml"), overlay), ROOT)["studies"]
+    assert list(studies) == ["gamma_dynamics"]
+    found = studies["gamma_dynamics"]
+    ablation = found["report"]["ablation"]
+    assert {ablation["base"], *ablation["of"]} <= set(found["methods"])
+    for spec in found["methods"].values():
+        METHODS.get(spec["use"])(**{k: v for k, v in spec.items() if k != "use"})
+
+
 def test_injections_take_turns() -> None:
     study = GammaDynamics()
     cohort = settings(cohorts={"boluses": {"injections": 3, "boluses": ["sharp", "slow"]}})["cohorts"][
