@@ -68,16 +68,20 @@ def pairing_items(
         "most structure.",
         f"Three panels: grey against counts with curves, mean and standard deviation of each way, a line: {setting}.",
     )
-    return [table, figure, Note(_weakness(told, known=known))]
+    return [table, figure, Note(_weakness(told, known=known, first=number == 0))]
 
 
-def _weakness(told: Mapping[tuple[str, str], str], *, known: bool) -> str:
+def _weakness(told: Mapping[tuple[str, str], str], *, known: bool, first: bool) -> str:
     text = (
-        "The table's known weakness: it sets the mean of the reference to the image's (offset "
-        f"{told['lut', 'offset']} %), from which counts that spread out of the print are missing, and its standard "
-        "deviation to that of a blurred, noisy image; where few were counted, noise widens it, and what falls below 0 "
-        f"is cut, which raises the mean. Through the camera its reference would give {told['lut', 'counts']} of the "
-        f"counts that were counted; monotone {told['monotone', 'counts']}."
+        "The table's known weakness: it sets the mean of the reference to the image's, from which counts that spread "
+        "out of the print are missing, and its standard deviation to that of a blurred, noisy image; where few were "
+        "counted, noise widens it, and what falls below 0 is cut, which raises the mean. "
+        if first
+        else ""
+    )
+    text += (
+        f"Here the table's offset from the image is {told['lut', 'offset']} %, and through the camera its reference "
+        f"would give {told['lut', 'counts']} of the counts that were counted; monotone {told['monotone', 'counts']}."
     )
     if known:
         text += (
