@@ -30,7 +30,7 @@ _MARGIN_MM = 10.0  # of the image around the marks
 
 
 class SheetDoor(Door):
-    """Scans of printed sheets: `low`, `input`, `camera`; `reference` and `mask`; `teacher`. No `expected`."""
+    """Scans of printed sheets: `low`, `input`, `camera`; `reference`, `mask`; `teacher`, `activity`. No `expected`."""
 
     def check_cohort(self, cohort: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Sheets that cannot be, and what is only known of simulated ones."""
@@ -128,7 +128,8 @@ class SheetDoor(Door):
         settings: Mapping[str, Any],
         seed: int,
     ) -> tuple[dict[str, Any], Row]:
-        """`low`, `input`, `camera`; or `reference` and `mask`; or `teacher`; no other collimator's image.
+        """`low`, `input`, `camera`; or `reference` and `mask`; or `teacher`, and `activity` where the table has it;
+        no other collimator's image.
 
         Pairing sees the counts as they were counted; `correction` then multiplies image and reference alike.
         """
@@ -159,7 +160,12 @@ class SheetDoor(Door):
             told |= {k: scan[k] for k in ("residual_mm", "expected_mm")}
             columns |= {**told, "data_range": float(reference.data.max())}
             return {"reference": reference, "mask": raw(image, "mask")}, columns
-        return {"teacher": teacher}, {}
+        roles = {"teacher": teacher}
+        # ink follows grey as far as the printer's curve is right; counts corrected to the calibration go with none
+        if (scan.get("mbq") or 0) > 0 and not cohort["corrections"]["decay"]:
+            share = teacher.data / teacher.data.sum(dtype=np.float64)
+            roles["activity"] = teacher.like((share * float(scan["mbq"])).astype(np.float32))
+        return roles, {}
 
     def case(self, images: Sequence[Row], cohort: Mapping[str, Any]) -> tuple[str, str]:
         """Measured, with a reference that is the printed teacher."""

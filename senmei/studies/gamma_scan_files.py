@@ -27,7 +27,7 @@ def list_scans(cohort: Mapping[str, Any], folder: Path, log: Callable[[str], Non
 
     Subjects are sources of teachers. Images: `image`, `subject`, `run` (of the subject, in the table's order),
     `repeat`, `page`, `family`, `teacher`, the conditions (`time_s`, `pixel_mm` and `matrix` of the image `low`,
-    `nuclide`, `collimator`, `distance_mm`, `layer_mm`, `start_min`), `bin`, and files: `path`, `teacher_path` and
+    `nuclide`, `collimator`, `distance_mm`, `layer_mm`), `start_min`, `mbq`, `bin`, and files: `path`, `teacher_path` and
     `flood_path`.
     One scan that cannot be used never stops the others. Raises DataError where folder or table are not there, the table
     breaks its schema or splits a source, the flood cannot be used, or as `pages_of`.

@@ -46,8 +46,9 @@ def save_scan(path: Path, counts: np.ndarray, **header: Any) -> None:
         views=("anterior",),
         **told,
     )
-    data = planar_to_dicom(image, subject="sub-1", identity=f"scan {path.stem}")
+    data = planar_to_dicom(image, subject="sub-1", identity=f"the scan {path.stem}")
     data.PatientName, data.PatientID = "Paper^Phantom", "4711"
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_dicom(path, data)
 
 
