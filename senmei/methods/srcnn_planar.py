@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import ClassVar
 
 import torch
@@ -28,6 +29,9 @@ class ThreeConvolutions(nn.Module):
         super().__init__()
         self.factor, self.fed = factor, fed
         first, mapping, last = _KERNELS
+        self.reach = (
+            ceil((first // 2 + last // 2) / factor) + 3
+        )  # camera pixels; two for bicubic interpolation
         half = max(channels // 2, 1)
         self.extract = nn.Conv2d(1 + words, channels, first, padding=first // 2)
         self.map = nn.Conv2d(channels, half, mapping)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import ceil, prod
 from typing import Any, ClassVar
 
 import torch
@@ -63,13 +63,18 @@ class Generator(nn.Module):
         after: list[nn.Module] = [nn.Conv2d(channels, channels, 3, padding=1, bias=not batch_norm)]
         self.after = nn.Sequential(*after, *([nn.BatchNorm2d(channels)] if batch_norm else []))
         up: list[nn.Module] = []
-        for step in stages(factor // before):
+        sees = (
+            (4 + 2 * blocks + 1) / before + 4 / factor + (2 if before > 1 else 0)
+        )  # kernels' halves; bicubic's two
+        for n, step in enumerate(stages(factor // before)):
+            sees += 1 / before / prod(stages(factor // before)[:n])
             up += [
                 nn.Conv2d(channels, channels * step**2, 3, padding=1),
                 nn.PixelShuffle(step),
                 nn.PReLU(channels),
             ]
         self.up = nn.Sequential(*up)
+        self.reach = ceil(sees) + 1  # camera pixels
         self.last = nn.Conv2d(channels, 1, 9, padding=4)
         he_start(self, self.last, added)
         if not batch_norm:

@@ -18,6 +18,7 @@ from senmei.core.seeds import derive_seed, short_hash
 from senmei.methods.planar import PlanarMethod, Sheet, choose, judged_range, truth
 from senmei.methods.planar_families import of_families
 from senmei.methods.planar_judge import PlanarPSNR
+from senmei.methods.planar_tiles import restore_tiled
 from senmei.methods.restoration_network import seeded
 from senmei.methods.richardson_lucy import deconvolved
 from senmei.methods.tuned import positive, whole
@@ -221,7 +222,7 @@ class SuperResolutionNetwork(PlanarMethod):
         return self.restored(self._network, sheet, self._device)
 
     def restored(self, network: nn.Module, sheet: Sheet, device: str) -> np.ndarray:
-        """The image at once, in counts per restored pixel; with `flips` the mean of its eight turns."""
+        """The image in counts per restored pixel, large ones by tiles; with `flips` the mean of its eight turns."""
         words = torch.tensor(self.told(sheet), dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
         images = [sheet.counts / np.float32(sheet.scale)]
         if self.base != "none":
@@ -232,7 +233,8 @@ class SuperResolutionNetwork(PlanarMethod):
             turned = (np.ascontiguousarray(np.rot90(a[::-1] if mirror else a, k)) for a in images)
             x, *base = (torch.from_numpy(a)[None, None].to(device) for a in turned)
             with torch.inference_mode(), mixed_precision(self.precision, device):
-                y = network(x, words, base[0] if base else None).float().cpu().numpy()[0, 0]
+                made = restore_tiled(network, x, words, base[0] if base else None, sheet.factor)
+            y = made.float().cpu().numpy()[0, 0]
             back = np.rot90(y, -k)
             total += back[::-1] if mirror else back
         return total * np.float32(sheet.scale / (len(turns) * sheet.factor**2))
