@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from senmei.analyses.degradation_tables import fit_items, z_of
 from senmei.core.analysis import Analysis
 from senmei.core.errors import ConfigError, SenmeiError
@@ -18,8 +20,9 @@ from senmei.io.shown import Item, Note, write_shown
 from senmei.physics.planar.fit import CameraFit, fit_camera
 from senmei.physics.planar.fit_model import NAMES, SheetPair
 from senmei.physics.planar.fitted import SETTING, FittedCamera
+from senmei.physics.planar.tone import fit_tone
 
-SCATTER = ("layer", "fit", "none")
+SCATTER, TONES = ("layer", "fit", "none"), ("auto", "fit", "given")
 MEASURE = dict(
     zip(
         NAMES,
@@ -42,7 +45,8 @@ class DegradationFit(Analysis):
 
     scatter : 'layer' fits scatter where a layer is on the sheet and holds it at none in air, where a second Gaussian
         would only describe the first one's shape; 'fit' always, 'none' never. sheets : of one setting, at most that
-        many, those with most activity times time.
+        many, those with most activity times time. tone : 'fit' finds the exponent of ink against grey as well, 'given'
+        takes the activity as it is, 'auto' fits it for measured sheets, whose printer nobody knows to be linear.
 
     One fit a setting of the camera (nuclide, collimator, distance, layer, pixel), of all times together, by Poisson
     likelihood (`senmei.physics.planar.fit`). Penetration of the septa is not fitted: it is the one that the camera's
@@ -85,6 +89,9 @@ class DegradationFit(Analysis):
         "fit_background": ("Background, fitted", "cps/cm²", "none"),
         "fit_background_low": ("Background, fitted, lower 95 % limit", "cps/cm²", "none"),
         "fit_background_high": ("Background, fitted, upper 95 % limit", "cps/cm²", "none"),
+        "fit_tone": ("Ink against grey, exponent", "1", "none"),
+        "fit_tone_low": ("Ink against grey, exponent, lower 95 % limit", "1", "none"),
+        "fit_tone_high": ("Ink against grey, exponent, upper 95 % limit", "1", "none"),
         "fit_chi2": ("Fit: chi² per pixel", "1", "one"),
         "fit_block_chi2": ("Fit: chi² per block of two resolutions", "1", "one"),
         "fit_misfit": ("Fit: error beyond counting noise", "%", "zero"),
@@ -93,10 +100,11 @@ class DegradationFit(Analysis):
     }
     LIMITS = {"fit_lack": 4.0, "fit_recovery": 4.0}
 
-    def __init__(self, *, scatter: str = "layer", sheets: int = 24) -> None:
+    def __init__(self, *, scatter: str = "layer", tone: str = "auto", sheets: int = 24) -> None:
         whole = isinstance(sheets, int) and not isinstance(sheets, bool)
         for name, value, good, wanted in (
             ("scatter", scatter, scatter in SCATTER, f"one of {', '.join(SCATTER)}"),
+            ("tone", tone, tone in TONES, f"one of {', '.join(TONES)}"),
             ("sheets", sheets, whole and 1 <= sheets <= 1000, "a whole number from 1 to 1000"),
         ):
             if not good:
@@ -106,7 +114,7 @@ class DegradationFit(Analysis):
                     why=f"it must be {wanted}",
                     fix="correct it, or leave it out for the default",
                 )
-        self.scatter, self.sheets = scatter, sheets
+        self.scatter, self.tone, self.sheets = scatter, tone, sheets
 
     def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
         """The rows described above, camera files and what the page shows. 0.1 s a setting of six sheets of 64²."""
@@ -119,9 +127,10 @@ class DegradationFit(Analysis):
             tag = tag_of(camera)
             known, sheets = groups.setdefault(tag, (camera | {"simulated": "expected" in example}, []))
             known["simulated"] &= "expected" in example
-            activity, low, seconds = example["activity"], example["low"], float(camera["time_s"])
-            exposure = float(activity.data.sum(dtype=float)) * seconds
-            sheets.append(Sheet(example.scan, SheetPair(activity, low, seconds), exposure))
+            pair = pair_of(example)
+            seconds = pair.time_s
+            exposure = float(pair.activity.data.sum(dtype=float)) * seconds
+            sheets.append(Sheet(example.scan, pair, exposure))
             sheets.sort(key=lambda s: -s.exposure)
             del sheets[self.sheets :]
             times.setdefault(tag, {}).setdefault(seconds, example.scan)
@@ -148,13 +157,15 @@ class DegradationFit(Analysis):
         """Numbers of one setting, and what is shown of it; its camera's file is written."""
         hold = self.scatter == "none" or (self.scatter == "layer" and float(camera["layer_mm"]) == 0.0)
         tail = float(camera.get("penetration_fraction", 0.0)), float(camera.get("penetration_fwhm_mm", 0.0))
+        pairs = tuple(sheet.pair for sheet in sheets)
+        how = str(camera["nuclide"]), {"scatter_fraction": 0.0} if hold else {}, tail
+        tone: tuple[float, float] | None = None
         try:
-            fit = fit_camera(
-                [sheet.pair for sheet in sheets],
-                str(camera["nuclide"]),
-                {"scatter_fraction": 0.0} if hold else {},
-                tail,
-            )
+            if self.tone == "fit" or (self.tone == "auto" and not camera["simulated"]):
+                fit, pairs, *found = fit_tone(pairs, *how)
+                tone = found[0], found[1]
+            else:
+                fit = fit_camera(pairs, *how)
         except SenmeiError as error:
             return {}, [Note(f"{tag}: {error.what}: {error.why}.", flag=True)]
         truth = known_numbers(camera)
@@ -167,12 +178,29 @@ class DegradationFit(Analysis):
             "good": fit.goodness.good,
             "simulated": camera["simulated"],
             "sheets": len(sheets),
+            "tone": _finite(list(tone)) if tone else None,
             "pixel_mm": camera["pixel_mm"],
         }
         write_text(folder / file, json.dumps(told, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        return _numbers(fit, truth, simulated=camera["simulated"]), fit_items(
-            fit, [sheet.pair for sheet in sheets], camera, truth, tag, file
-        )
+        numbers = _numbers(fit, truth, simulated=camera["simulated"])
+        if tone is not None:
+            numbers["fit_tone"] = tone[0]
+            if math.isfinite(tone[1]):
+                numbers |= {
+                    f"fit_tone_{end}": tone[0] + z * tone[1] for end, z in (("low", -1.96), ("high", 1.96))
+                }
+        return numbers, fit_items(fit, pairs, camera, truth, tag, file, tone)
+
+
+def pair_of(example: Example) -> SheetPair:
+    """Activity and counts as they were counted: a `correction` (column) for dead time becomes live time again."""
+    low, correction = example["low"], float(example.scan.get("correction") or 1.0)
+    counts = low.data.astype(np.float64) / correction
+    whole = np.rint(counts)
+    if np.abs(counts - whole).max() < 0.01:  # else `fit_camera` refuses them, and says why
+        counts = whole
+    seconds = float(example["camera"]["time_s"])
+    return SheetPair(example["activity"], low.like(counts), seconds, 1.0 / max(correction, 1.0))
 
 
 def tag_of(camera: Mapping[str, Any]) -> str:

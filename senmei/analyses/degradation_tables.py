@@ -41,8 +41,12 @@ def fit_items(
     truth: Mapping[str, float],
     tag: str,
     file: str,
+    tone: tuple[float, float] | None = None,
 ) -> list[Item]:
-    """Table, figure and remarks of one setting. truth : by `NAMES`, true where `camera["simulated"]`, else computed."""
+    """Table, figure and remarks of one setting. truth : by `NAMES`, true where `camera["simulated"]`, else computed.
+
+    tone : exponent of ink against grey and its standard error, where they were fitted.
+    """
     setting = (
         f"{camera['nuclide']}, {camera['collimator']} at {camera['distance_mm']:g} mm, layer "
         f"{camera['layer_mm']:g} mm, pixels of {camera['pixel_mm']:.3g} mm"
@@ -56,7 +60,7 @@ def fit_items(
         f"{100 * g.misfit:.1f} %. Largest z {lack:.1f}, limit 4. For degradation.camera: {file}."
     )
     items: list[Item] = [
-        _table(fit, camera, truth, setting, len(pairs)),
+        _table(fit, camera, truth, setting, len(pairs), tone),
         Note(verdict, flag=not g.good),
         Figure(
             f"fit_{tag}",
@@ -72,7 +76,12 @@ def fit_items(
 
 
 def _table(
-    fit: CameraFit, camera: Mapping[str, Any], truth: Mapping[str, float], setting: str, sheets: int
+    fit: CameraFit,
+    camera: Mapping[str, Any],
+    truth: Mapping[str, float],
+    setting: str,
+    sheets: int,
+    tone: tuple[float, float] | None,
 ) -> Table:
     simulated, z = camera["simulated"], z_of(fit, truth)
     rows = []
@@ -81,6 +90,9 @@ def _table(
         told = "held" if name not in fit.free else f"{error:.2g}" if math.isfinite(error) else "at its limit"
         distance = f"{z[name]:+.1f}" if name in z else "–"
         rows.append((_WORDS[name], f"{fit.values[name]:.4g}", told, f"{truth[name]:.4g}", distance))
+    if tone is not None:
+        told = f"{tone[1]:.2g}" if math.isfinite(tone[1]) else "at its limit"
+        rows.append(("ink against grey, exponent", f"{tone[0]:.4g}", told, "–", "–"))
     columns = ("number", "fitted", "standard error", "true" if simulated else "computed", "z")
     caption = (
         f"{setting}: {sheets} sheet{'' if sheets == 1 else 's'}, {'simulated' if simulated else 'measured'}"

@@ -143,6 +143,7 @@ class SheetDoor(Door):
         columns: Row = {
             "counts": float(shown.data.sum(dtype=np.float64)),
             "counts_max": float(shown.data.max()),
+            "correction": correction,
         }
         if group == "input":
             spread = np.kron(shown.data[..., 0], np.ones((factor, factor), np.float32)) / np.float32(

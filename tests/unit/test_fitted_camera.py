@@ -20,6 +20,7 @@ from senmei.physics.planar.camera import PlanarCamera, draw_counts
 from senmei.physics.planar.fitted import FittedCamera
 from senmei.physics.planar.response import Response
 from senmei.physics.planar.sheet import sheet_affine
+from senmei.physics.planar.tone import toned
 from senmei.stages.plan import Plan
 from senmei.studies.gamma_conditions import camera_of
 
@@ -248,3 +249,26 @@ def test_hostile_values_are_refused(change: dict[str, Any], match: str, tmp_path
     path = camera_file(tmp_path / "c.json", **change)
     with pytest.raises(ConfigError, match=match):
         planned(tmp_path, camera=str(path))
+
+
+def test_the_printers_tone_is_found_with_the_camera_and_dead_time_is_live_time(tmp_path: Path) -> None:
+    """Measured sheets: ink as grey to the power 1.6, said to be as grey, and a tenth of the time dead."""
+    usual = camera(time_s=600.0)
+    pairs = []
+    for seed in range(2):
+        (case, _), grey = example(seed, usual, simulated=False), sheet(seed)
+        low = draw_counts(
+            (seen := usual.expected(toned(grey, 1.6))).like(seen.data * np.float32(0.9)),
+            np.random.default_rng(seed),
+        )
+        told = low.like((low.data / 0.9).astype(np.float32))
+        roles = {"low": told, "camera": case["camera"], "activity": grey}
+        pairs.append((Example({**case.scan, "correction": 1 / 0.9}, roles), told))
+    found = fitted(tmp_path, pairs)
+    assert found["fit_tone"] == pytest.approx(1.6, abs=0.03)
+    assert found["fit_tone_low"] < 1.6 < found["fit_tone_high"]
+    assert found["fit_fwhm"] == pytest.approx(usual.psf_fwhm_mm, rel=0.02)
+    assert found["fit_sensitivity"] == pytest.approx(usual.response.sensitivity_cps_per_mbq, rel=0.01)
+    assert found["fit_lack"] < 4.0
+    assert any("exponent" in row[0] for row in read_shown(tmp_path).items[0].rows)  # type: ignore[union-attr]
+    assert fitted(tmp_path, pairs, tone="given")["fit_lack"] > 8.0, "as if ink followed grey: not good"
