@@ -66,7 +66,9 @@ class ResolutionRecovery(Analysis):
     def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
         """The rows described above, none where there are no stacks."""
         fine, coarse = Trials(self.settings), Trials(self.settings)
-        stacks, left_out = each_stack(pairs, [(fine, with_recovery), (coarse, on_coarse_grid)], self.settings, self.subsets)
+        stacks, left_out = each_stack(
+            pairs, [(fine, with_recovery), (coarse, on_coarse_grid)], self.settings, self.subsets
+        )
         if not stacks and not left_out:
             return []
         rows = []
@@ -77,8 +79,8 @@ class ResolutionRecovery(Analysis):
                 told |= {f"{name}_{k}": value for k, value in found.items()} | ends(name, trials, stack)
             rows += rows_of(stack, told)
         columns = [
-            ("Resolution recovery on the fine grid", fine),
-            ("On the camera's grid, interpolated", coarse),
+            ("On the fine grid", fine),
+            ("On the camera's grid", coarse),
         ]
         show_planes(folder, self.title, stacks, left_out, columns)
         return rows

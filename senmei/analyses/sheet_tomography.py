@@ -83,7 +83,9 @@ class SheetTomography(Analysis):
     def run_cohort(self, pairs: Iterable[tuple[Example, Volume]], folder: Path) -> list[dict[str, Any]]:
         """The rows described above, none where there are no stacks. 3 s a stack of 96 x 96 x 64 and 60 views."""
         mine, theirs = Trials(self.settings), Trials(self.settings)
-        stacks, left_out = each_stack(pairs, [(mine, without_blur), (theirs, with_recovery)], self.settings, self.subsets)
+        stacks, left_out = each_stack(
+            pairs, [(mine, without_blur), (theirs, with_recovery)], self.settings, self.subsets
+        )
         if not stacks and not left_out:
             return []
         rows = []
@@ -95,6 +97,6 @@ class SheetTomography(Analysis):
             told |= ends("tomo", mine, stack)
             told |= {"tomo_iterations": setting[0], "tomo_filter_mm": setting[1]}
             rows += rows_of(stack, told)
-        columns = [("From these views", mine), ("From the counts, with resolution recovery", theirs)]
+        columns = [("From these views", mine), ("Resolution recovery", theirs)]
         show_planes(folder, self.title, stacks, left_out, columns)
         return rows

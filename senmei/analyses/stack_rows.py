@@ -16,7 +16,7 @@ from senmei.core.example import Example
 from senmei.core.volume import Volume
 from senmei.io.shown import Figure, Note, write_shown
 
-ITERATIONS, FILTERS_MM, SUBSETS = (2, 4, 8, 16), (0.0, 6.0, 10.0), 6
+ITERATIONS, FILTERS_MM, SUBSETS = (2, 4, 8, 16), (0.0, 5.0, 10.0), 15
 Way = tuple[Trials, Callable[[Stack, Sequence[Setting], int], Volumes]]
 
 
