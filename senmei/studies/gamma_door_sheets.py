@@ -85,7 +85,7 @@ class SheetDoor(Door):
         from senmei.lab.scans import added, middle
         from senmei.physics.planar.corrections import correct_uniformity, uniformity_factors
 
-        where, layout, factor = image["image"], layout_of(cohort), int(cohort["factor"])
+        where, layout, factor = _where(image), layout_of(cohort), int(cohort["factor"])
         counts = load_role(Path(image["path"]))
         camera = scan_camera(image, counts, _USUAL)
         lies = register_sheet(
@@ -183,6 +183,10 @@ def scan_camera(scan: Row, image: Volume, settings: Mapping[str, Any]) -> Planar
     return camera_of({**scan, "matrix": n}, {"size": n, "pixel_mm": pixel}, settings)
 
 
+def _where(image: Row) -> str:
+    return f"{image['image']}, line {image['line']} of scans.tsv"
+
+
 def _teacher(image: Row, cohort: Mapping[str, Any]) -> Volume:
     """Grey (size, size, 1) of the page, as it was printed."""
     if image.get("teacher_path"):
@@ -205,12 +209,12 @@ def _correction(image: Row, counts: Volume, cohort: Mapping[str, Any]) -> float:
     if wanted["dead_time_us"] > 0:
         rate = float(np.sum(counts.data, dtype=np.float64)) / seconds
         model = wanted["dead_time_model"]
-        factor *= true_rate(rate, float(wanted["dead_time_us"]), model, image["image"]) / rate
+        factor *= true_rate(rate, float(wanted["dead_time_us"]), model, _where(image)) / rate
     if wanted["decay"]:
         if image.get("start_min") is None:
             raise DataError(
                 "This scan cannot be corrected for decay",
-                where=image["image"],
+                where=_where(image),
                 why="scans.tsv does not say when its acquisition started",
                 fix="fill the column `start_min`: minutes from the calibration of the nuclide",
             )

@@ -27,8 +27,8 @@ def list_scans(cohort: Mapping[str, Any], folder: Path, log: Callable[[str], Non
 
     Subjects are sources of teachers. Images: `image`, `subject`, `run` (of the subject, in the table's order),
     `repeat`, `page`, `family`, `teacher`, the conditions (`time_s`, `pixel_mm` and `matrix` of the image `low`,
-    `nuclide`, `collimator`, `distance_mm`, `layer_mm`), `start_min`, `mbq`, `bin`, and files: `path`, `teacher_path` and
-    `flood_path`.
+    `nuclide`, `collimator`, `distance_mm`, `layer_mm`), `start_min`, `mbq`, `bin`, `line` of the table, and files:
+    `path`, `facts_path`, `teacher_path` and `flood_path`.
     One scan that cannot be used never stops the others. Raises DataError where folder or table are not there, the table
     breaks its schema or splits a source, the flood cannot be used, or as `pages_of`.
     """
@@ -72,7 +72,10 @@ def list_scans(cohort: Mapping[str, Any], folder: Path, log: Callable[[str], Non
             files["teacher_path"] = _keep(Path(folder) / "teachers" / name, page.load(), written)
         base = {"image": image, "subject": page.subject, "run": runs[page.subject]}
         base |= {"repeat": 1 + sum(i["subject"] == page.subject for i in images), "page": name}
-        base |= {"family": page.family, "teacher": page.teacher or None}
+        base |= {"family": page.family, "teacher": page.teacher or None, "line": line}
+        # what decides the raw roles beside pixels is a file too, since files are what they are made anew for
+        deciding = {**found, "page": name, "teacher": page.teacher}
+        files["facts_path"] = _keep(store / f"{image}_facts", deciding, written)
         images.append({**base, **found, **files, "flood_path": flood})
         log(f"{image}: page {name}, {found['time_s']:g} s")
     if absent := [name for name in known if name not in seen]:
@@ -133,11 +136,11 @@ def _flood(root: Path, cohort: Mapping[str, Any], store: Path, written: set[Path
     return _keep(store / "flood", plane_of_static(static, str(cohort["nuclide"]), 0, where), written)
 
 
-def _keep(place: Path, volume: Volume, written: set[Path]) -> str:
+def _keep(place: Path, value: Volume | Row, written: set[Path]) -> str:
     from senmei.io.roles import save_role
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    path = save_role(place, volume)
+    path = save_role(place, value)
     written.add(path)
     return str(path.resolve())
 

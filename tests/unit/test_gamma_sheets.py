@@ -23,7 +23,7 @@ from senmei.lab.scans import added, middle
 from senmei.physics.planar.nuclides import NUCLIDES as MODELLED
 from senmei.physics.planar.sheet import sheet_affine
 from senmei.stages.cohort import list_cohort
-from senmei.stages.ingest import ingest_shard
+from senmei.stages.ingest import content_of, ingest_shard
 from senmei.stages.plan import Plan
 from senmei.stages.prepare import prepare_shard
 from senmei.stages.shards import Manifest
@@ -266,6 +266,13 @@ def test_what_neither_header_nor_table_tells_is_the_cohorts(tmp_path: Path) -> N
     assert [first[k] for k in told] == ["Tc-99m", "LEHR", 100, 20, None, 600]
     assert [second[k] for k in told] == ["Tc-99m", "ME", 55, 20, 12, 600]
     assert [row["scan"] for row in rows] == ["sub-camera_run-1", "sub-camera_run-2"]
+    data = pydicom.dcmread(scans / "a.dcm")
+    del data.ActualFrameDuration
+    data.save_as(scans / "c.dcm")
+    timeless: list[Row] = [{"file": "c.dcm", "page": PAGE, "time_s": 45}, {"file": "c.dcm", "page": "cell"}]
+    _, rows, bad = listed(tmp_path, timeless)
+    assert [row["time_s"] for row in rows] == [45]
+    assert "neither the file nor the table says how long" in bad[0]["error"]
     (absent,) = [row["error"] for row in status if row["status"] == "absent"]
     assert absent.startswith("6 of 7 pages have no scan: astronaut, brick")
 
@@ -438,3 +445,17 @@ def test_pixels_of_the_reference_are_not_finer_than_printed_ones(tmp_path: Path)
     with pytest.raises(DataError, match="Cannot use this scan") as caught:
         bin_of({**own, "bin": 5}, 512, 0.6735, "x")
     assert "`bin: 5`" in caught.value.why
+
+
+def test_what_the_table_says_decides_whether_a_scan_is_read_again(tmp_path: Path, counts: np.ndarray) -> None:
+    """The pixels stay the same when a page or a time is corrected; what is made of them does not."""
+    save_scan(tmp_path / "scans" / "a.dcm", counts)
+
+    def keys(**told: Any) -> set[str]:
+        _, scans, _ = listed(tmp_path, [{"file": "a.dcm", "page": PAGE, **told}])
+        return {content_of(row) for row in scans}
+
+    same = keys()
+    assert keys(notes="the first one") == same
+    for told in ({"page": "brick"}, {"distance_mm": 80}, {"start_min": 9}):
+        assert not keys(**told) & same
