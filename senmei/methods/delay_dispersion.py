@@ -37,8 +37,9 @@ class DelayDispersion(CurveMethod):
     `recirculation`, two of these, the second for what comes round again; `free`, straight lines between knots a second
     apart up to 40 s, a deconvolution of all training curves together, its curvature held down as validation chooses.
     scale : `vein`, amplitudes are counts per count of the vein, as in any convolution; `activity`, the vein tells the
-    shape alone, and amplitudes are counts of the artery per injected MBq. All patients share one kernel: nothing of it
-    is the patient's own but the curve.
+    shape alone, and amplitudes are counts of the artery per injected MBq. background_s : the mean of the frames within
+    so many seconds, before anything is injected, is taken from the vein's curve; 0: nothing is. All patients share one
+    kernel: nothing of it is the patient's own but the curve.
 
     Fitted by least squares over the training scans, each in units of its data range; amplitudes are 0 or more and
     follow from the kernels [Lawson CL, Hanson RJ, Solving Least Squares Problems, 1974, ch. 23], the kernels' numbers
@@ -58,7 +59,7 @@ class DelayDispersion(CurveMethod):
         "circulation. Med Res Eng 1966;5(2):30.",
     )
 
-    def __init__(self, kernel: str = "gamma", scale: str = "vein") -> None:
+    def __init__(self, kernel: str = "gamma", scale: str = "vein", background_s: float = 3.0) -> None:
         for name, value, known in (("kernel", kernel, KERNELS), ("scale", scale, SCALES)):
             if value not in known:
                 raise ConfigError(
@@ -67,7 +68,14 @@ class DelayDispersion(CurveMethod):
                     why="there is none of this name",
                     fix=nearest(str(value), known),
                 )
-        self.kernel, self.scale = kernel, scale
+        if not (np.isfinite(background_s) and background_s >= 0):
+            raise ConfigError(
+                "'background_s' must be 0 or more",
+                where=f"background_s: {background_s}",
+                why="it is a time before the injection",
+                fix="give the seconds before which nothing is injected, or 0",
+            )
+        self.kernel, self.scale, self.background_s = kernel, scale, float(background_s)
         self._numbers: np.ndarray | None = None
         self._amplitudes = np.zeros(0)
 
@@ -100,19 +108,31 @@ class DelayDispersion(CurveMethod):
                 why="no fitted weights were given",
                 fix="fit it and load its weights",
             )
-        batch = _Batch([self._unit(curve) * curve.counts], curve.frame_s)
+        batch = _Batch([self._source(curve)], curve.frame_s)
         found: np.ndarray = np.tensordot(self._amplitudes, batch.terms(self._numbers), 1)[0]
         return found
 
-    def _unit(self, curve: Curve) -> float:
-        return 1.0 if self.scale == "vein" else curve.activity_mbq / curve.total
+    def _source(self, curve: Curve) -> np.ndarray:
+        """(frames,) what is convolved: counts less their background, or their shape times the activity."""
+        before = int(self.background_s / curve.frame_s + 1e-9)
+        counts = curve.counts - (curve.counts[:before].mean() if before else 0.0)
+        if self.scale == "vein":
+            return counts
+        if not counts.sum() > 0:
+            raise DataError(
+                "There is no bolus above the background of this curve",
+                where=f"{curve.name}: input",
+                why=f"{curve.total:.3g} counts are fewer than the first {self.background_s:g} s make expect",
+                fix="set background_s to the time before the injection, or leave the scan out",
+            )
+        return counts * (curve.activity_mbq / counts.sum())
 
     def _data(self, examples: Sequence[Example], split: str) -> list[_Batch]:
         """Scans of equal frames, side by side, in units of their data range."""
         groups: dict[tuple[float, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
         for example in examples:
             curve, span = curve_of(example), judged_range(example)
-            pair = self._unit(curve) * curve.counts / span, role_of(example, "reference") / span
+            pair = self._source(curve) / span, role_of(example, "reference") / span
             groups[curve.frame_s, len(curve.counts)].append(pair)
         if not groups:
             raise DataError(

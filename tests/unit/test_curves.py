@@ -44,7 +44,7 @@ def pair(
     time = (np.arange(frames * 20) + 0.5) * frame / 20
     vein = np.zeros(len(time))
     for _ in range(int(rng.integers(1, 4))):
-        centre, width = rng.uniform(6, 14), rng.uniform(0.8, 2.5)
+        centre, width = rng.uniform(10, 17), rng.uniform(0.8, 1.9)
         vein += rng.uniform(0.3, 1) * np.exp(-0.5 * ((time - centre) / width) ** 2)
     vein *= 50 * mbq / vein.sum()
     artery = np.convolve(vein, true_kernel(frame, frames))[: len(time)]
@@ -191,6 +191,21 @@ def test_what_the_height_follows(scale: str) -> None:
     more = method.apply(example(8, roles={"curve": {**known, "activity_mbq": 200.0}})).data
     np.testing.assert_allclose(brighter, (2 if scale == "vein" else 1) * one, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(more, (1 if scale == "vein" else 2) * one, rtol=1e-5, atol=1e-4)
+
+
+def test_what_was_there_before_the_bolus_is_taken_away() -> None:
+    method = fitted("delay_dispersion", scale="activity")
+    counts = example(8, noisy=False)["input"].data
+    clean = method.apply(example(8, roles={"input": volume(counts)})).data
+    raised = method.apply(example(8, roles={"input": volume(counts + 40.0)})).data
+    np.testing.assert_allclose(raised, clean, atol=2e-3 * clean.max())
+    keeps = fitted("delay_dispersion", scale="activity", background_s=0.0)
+    other = keeps.apply(example(8, roles={"input": volume(counts + 40.0)})).data
+    assert np.abs(other - clean).max() > 0.05 * clean.max()
+    with pytest.raises(DataError, match="no bolus above the background"):
+        method.apply(example(8, roles={"input": volume(np.r_[np.full(9, 40.0), np.ones(FRAMES - 9)])}))
+    with pytest.raises(ConfigError, match="'background_s' must be 0 or more"):
+        DelayDispersion(background_s=-1.0)
 
 
 def test_unknown_kernels_are_refused() -> None:
