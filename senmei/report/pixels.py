@@ -17,7 +17,7 @@ from senmei.core.volume import Volume
 GREYS = 56  # levels of an image: fewer bytes, no visible steps
 HOTS = 64  # of a coloured one
 SIGNED = 41  # levels of a difference, odd so that zero is white
-_MAX_SIDE = 288  # pixels; larger planes are averaged down
+LARGEST_SIDE = 288  # pixels; larger planes are averaged down
 PLANES = ("axial", "coronal", "sagittal")
 SHEET = "sheet"  # a picture as it lies on paper: x to the right, y up
 # Radiological convention: the patient's right is on the left of the picture. Marks are (left, right).
@@ -89,7 +89,7 @@ def cut(grid: Grid, plane: str, index: int, box: Box | None = None) -> tuple[np.
 
 def shrink(picture: np.ndarray) -> np.ndarray:
     """The picture, averaged in whole blocks until no side is longer than the page can use."""
-    n = -(-max(picture.shape) // _MAX_SIDE)
+    n = -(-max(picture.shape) // LARGEST_SIDE)
     if n <= 1:
         return picture
     rows, cols = (side - side % n for side in picture.shape)
@@ -203,14 +203,18 @@ def rescale(box: Box, old: Sequence[int], new: Sequence[int]) -> Box:
     return x, y, z
 
 
-def frame(outer: Box, inner: Box) -> Frame:
-    """Where `inner` lies in the axial picture of `outer`: left, top, width, height in per cent."""
+def frame(outer: Box, inner: Box, mirrored: bool = True) -> Frame:
+    """Where `inner` lies in the picture of `outer`, axial (mirrored) or sheet: left, top, width, height in per cent."""
     (x, y, _), (u, v, _) = outer, inner
     width, height = x.stop - x.start, y.stop - y.start
-    places = (x.stop - u.stop) / width, (y.stop - v.stop) / height
-    sizes = (u.stop - u.start) / width, (v.stop - v.start) / height
-    left, top, across, down = (round(100 * part, 2) for part in (*places, *sizes))
-    return left, top, across, down
+    across = x.stop - u.stop if mirrored else u.start - x.start
+    parts = (
+        across / width,
+        (y.stop - v.stop) / height,
+        (u.stop - u.start) / width,
+        (v.stop - v.start) / height,
+    )
+    return tuple(round(100 * part, 2) for part in parts)  # type: ignore[return-value]
 
 
 def bounding_box(inside: np.ndarray, margin: float = 0.04) -> Box:

@@ -171,6 +171,12 @@ class _Drawing:
             figure.rows.append(("Difference", differences))
         if "axial" in self.look.planes and not self.look.crop:
             self._fill_detail(figure, panels[0] if first == "axial" else None)
+        elif (
+            first == pixels.SHEET and max(self.anchor.shape[:2]) > pixels.LARGEST_SIDE
+        ):  # the whole is averaged down
+            detail, panels[0].box = self._sheet_detail()
+            panels = [self._image(c, first, self.middle[first], detail) for c in self.columns]
+            figure.rows.append(("Detail", panels))
         for plane in others:
             panels = [self._image(c, plane, self.middle[plane], self.box) for c in self.columns]
             figure.rows.append((plane.capitalize(), panels))
@@ -216,6 +222,17 @@ class _Drawing:
         spread = f"root mean square {number(float(np.sqrt((difference**2).mean())))}"
         alt = f"{name} minus {base}, {plane} slice of {self.scan.row['scan']}, {spread}"
         return Panel(src, alt, width, height, pixels.MARKS.get(plane))
+
+    def _sheet_detail(self) -> tuple[pixels.Box, pixels.Frame]:
+        """Box of the part of a large sheet with most edges, pixel by pixel, and where it lies in its picture."""
+        (x, y, z), index = self.box, self.middle[pixels.SHEET]
+        picture, _, _ = pixels.cut(self.anchor, pixels.SHEET, index, self.box)
+        rows, cols = (min(side, pixels.LARGEST_SIDE) for side in picture.shape)
+        shown = pixels.cut(pixels.Grid(self.inside, self.anchor.voxel, 0.0), pixels.SHEET, index, self.box)[0]
+        row, col = pixels.detail_box(picture, shown, rows, cols)
+        left, top = x.start + col, y.stop - row
+        box = (slice(left, left + cols), slice(top - rows, top), z)
+        return box, pixels.frame(self.box, box, mirrored=False)
 
     def _detail(self) -> tuple[pixels.Box, pixels.Frame | None, int, str]:
         """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pydicom
 import pydicom.data
 import pytest
+from PIL import Image
 
 from senmei.core.configuration import load_yaml, merge, resolve
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
+from senmei.core.volume import Volume
 from senmei.io.dicom_nm_write import planar_to_dicom, save_dicom
 from senmei.io.projections import EnergyWindow, PlanarImage
 from senmei.methods.bicubic import Bicubic
 from senmei.physics.planar.counting import binned, counted_area, noise_ratio
+from senmei.report import pixels
+from senmei.report.look import look_of
+from senmei.report.slices import ScanFigure, _Drawing
 from senmei.studies.gamma_image_files import remarks
 from senmei.studies.gamma_sr import GammaSR
 
@@ -297,3 +305,29 @@ def test_the_counted_area_is_the_body() -> None:
     area = counted_area(np.random.default_rng(1).poisson(counts))
     assert area[22:38, 12:28].all() and not area[:12].any() and not area[:, :4].any()
     assert counted_area(np.zeros((8, 8))).all()
+
+
+# ---- how large ones are shown ----
+
+
+def test_a_large_image_is_shown_whole_and_in_a_detail_that_is_framed() -> None:
+    picture = np.zeros((300, 900), np.float32)  # x, y
+    picture[40:90, 700:760] = np.random.default_rng(0).random((50, 60))
+    grid, _ = pixels.to_ras(Volume(picture[..., None], np.diag([0.5, 0.5, 1, 1])))
+    scan = SimpleNamespace(images={"input": grid}, planted={}, notes=[], missing={}, row={"scan": "s"})
+    look = look_of(STUDY.figures)
+    drawing = _Drawing(scan, grid, ["input"], (0.0, 1.0), 0.5, look)  # type: ignore[arg-type]
+    figure = ScanFigure("c", "s", "sub-1", "")
+    drawing.fill(figure)
+    assert [label for label, _ in figure.rows] == ["Sheet", "Detail"]
+    (whole,), (detail,) = (panels for _, panels in figure.rows)
+    assert (whole.width, whole.height) == (150.0, 450.0) and (detail.width, detail.height) == (144.0, 144.0)
+    assert whole.box is not None
+    left, top, width, height = whole.box
+    assert (width, height) == (96.0, 32.0)
+    x, y = left / 100 * 300, 900 * (1 - top / 100)  # the detail's left and upper borders
+    assert x <= 40 and x + 288 >= 90 and y >= 760 and y - 288 <= 700, "what is there to see lies in it"
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(detail.src.split(",")[1]))).convert("L"))
+    assert shown.shape == (288, 288), "pixel by pixel"
+    rows = np.flatnonzero(shown.max(axis=1))
+    assert abs((y - rows[0]) - 760) <= 2, "y runs up"
