@@ -79,6 +79,20 @@ class StackDoor(Door):
         from senmei.phantoms.sheet_stack import MOST_RIPPLE, plate_radius_mm, ripple
 
         self.participants(cohort)
+        if settings.get("camera"):
+            raise ConfigError(
+                "Views of a stack have no fitted camera",
+                where="degradation.camera",
+                why="one is of a single distance, and plates lie at many",
+                fix="leave it out",
+            )
+        if settings.get("camera"):
+            raise ConfigError(
+                "A stack is not seen by a fitted camera",
+                where="degradation.camera",
+                why="its planes lie at many distances, and a camera is fitted at one",
+                fix="leave it out",
+            )
         check_conditions(cohort, settings)
         stack, size, pixel = cohort["stack"], int(cohort["size"]), float(cohort["pixel_mm"])
         height = stack["sheets"] * stack["plate_mm"]
@@ -102,13 +116,6 @@ class StackDoor(Door):
                 where="degradation.background_cps_per_cm2",
                 why="no reconstruction here knows of one",
                 fix="set it to 0",
-            )
-        if settings.get("camera"):
-            raise ConfigError(
-                "Views of a stack have no fitted camera",
-                where="degradation.camera",
-                why="one is of a single distance, and plates lie at many",
-                fix="leave it out",
             )
         for scan in scans_of([{"image": "sub-stack001"}], cohort, settings):
             if scan["layer_mm"] > 0:

@@ -30,14 +30,27 @@ IMAGES: Sentences = (
         (),
     ),
 )
+STACKS: Sentences = (
+    (
+        "Heads were printed, in simulation, as stacks of sheets between plates much thinner than the camera's "
+        "resolution: grey matter takes up four times as much as white, and there are a hot and a cold ball in each. A "
+        "gamma camera turned about them; its views, blurred by each plane's distance and with Poisson counts, were "
+        "restored one by one towards parallel projections without blur and noise. Stacks were split, never views.",
+        (
+            "El-Ali H, Ljungberg M, Strand SE, et al. Calibration of a radioactive ink-based stack phantom and its "
+            "applications in nuclear medicine. Cancer Biother Radiopharm 2003;18:201-207.",
+        ),
+    ),
+)
 
 
 def sentences_of(cohorts: Iterable[Mapping[str, Any]], simulated: Sentences) -> Sentences:
     """The sentences that are true of these cohorts. simulated : of simulated sheets, and last of the scores."""
-    sources = {cohort["source"] for cohort in cohorts}
+    sources = {"stack" if cohort.get("stack") else cohort["source"] for cohort in cohorts}
     *how, scores = simulated
     return (
         *(how if "simulate" in sources else ()),
+        *(STACKS if "stack" in sources else ()),
         *(PRINTED if "sheets" in sources else ()),
         *(HANDED_ON if "dataset" in sources else ()),
         *(IMAGES if "dicom" in sources else ()),
