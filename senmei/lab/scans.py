@@ -55,12 +55,12 @@ def added(image: Volume, number: int) -> Volume:
 def middle(image: Volume, reach_mm: float) -> Volume:
     """The square in the middle that reaches so far from the centre to each side, or all of a smaller image.
 
-    Sides of an even number of pixels become multiples of 8, which networks and regions divide; odd ones stay odd, so
-    that the centre stays where it was.
+    Sides of an even number of pixels become multiples of 4, which networks divide; odd ones stay odd, so that the
+    centre stays where it was.
     """
     pixel, n = image.voxel[0], min(image.shape[:2])
     wanted = int(np.ceil(2.0 * reach_mm / pixel))
-    side = 8 * int(np.ceil(wanted / 8)) if n % 2 == 0 else wanted + 1 - wanted % 2
+    side = 4 * int(np.ceil(wanted / 4)) if n % 2 == 0 else wanted + 1 - wanted % 2
     if side >= n or image.shape[0] != image.shape[1]:
         return image
     cut = slice((n - side) // 2, (n + side) // 2)

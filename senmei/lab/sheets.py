@@ -22,6 +22,7 @@ from senmei.lab.profiles import Printer, Substrate
 
 _BAR_MM = 50.0
 _TEXT = 140
+_TEXT_MM = 18.0  # that bar and text take
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def _draw(
     axes.set_ylim(-height / 2, height / 2)
     for x, y in layout.spots:
         axes.add_patch(Circle((x, y), layout.spot_mm / 2, color="black", linewidth=0, zorder=2))
-    bottom = -half - layout.gap_mm - layout.spot_mm / 2
-    # Text and bar are in ink too, and so are faint sources: thin, and as far from the image as the marks are.
+    # Text and bar are in ink too, and so are faint sources: thin, and as far below the marks as the paper allows.
+    bottom = min(-half - layout.gap_mm - layout.spot_mm / 2, -height / 2 + layout.margin_mm + _TEXT_MM)
     axes.add_patch(Rectangle((-half, bottom - 6), _BAR_MM, 0.5, color="black", linewidth=0))
     for end in (-half, -half + _BAR_MM - 0.3):
         axes.add_patch(Rectangle((end, bottom - 7.5), 0.3, 3.5, color="black", linewidth=0))

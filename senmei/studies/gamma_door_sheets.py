@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # to look for marks of about that width, before a camera was fitted
 _USUAL: Mapping[str, Any] = {"intrinsic_fwhm_mm": 3.8, "background_cps_per_cm2": 0.0, "camera": None}
 _ALIKE = 0.5  # least correlation, counting noise taken off, of a scan with the page that it is said to show
-_MARGIN_MM = 10.0  # of the image around the marks
 
 
 class SheetDoor(Door):
@@ -100,7 +99,8 @@ class SheetDoor(Door):
         if image.get("flood_path"):
             flood = load_role(Path(image["flood_path"]))
             counts = correct_uniformity(counts, uniformity_factors(flood))
-        reach = float(np.abs(lies.to_image(layout.spots)).max()) + layout.spot_mm / 2 + _MARGIN_MM
+        # no further than a mark spreads: what is printed below them is ink as well, but no teacher's
+        reach = float(np.abs(lies.to_image(layout.spots)).max()) + layout.spot_mm / 2 + camera.psf_fwhm_mm
         low = middle(added(counts, int(image["bin"])), reach)
         low = low.like(low.data.astype(np.float32))
         placed = teacher_in_image(_teacher(image, cohort), layout, lies, low, factor)

@@ -113,6 +113,21 @@ def test_a_page_is_of_true_scale(tmp_path):
     assert b"/Width 64" in pdf and b"/Height 64" in pdf  # the teacher's own pixels, not resampled ones
 
 
+@pytest.mark.parametrize("layout", [SheetLayout(), SheetLayout(0.9, 256, "A3")], ids=["A4", "A3"])
+def test_text_is_ink_too_and_lies_far_below_the_marks(layout, tmp_path):
+    """Near the marks its counts would be in the image, and belong to no grey: pairing would be off by 3 %."""
+    image = Volume(np.full((256, 256, 1), 0.5, np.float32), sheet_affine((256, 256), layout.pixel_mm))
+    pdf = write_sheets(tmp_path / "a.pdf", [Page("p1", image)], layout, INKJET, PAPER).read_bytes()
+    text = contents(pdf)
+    points = [float(y) for y in re.findall(r"1 0 -0 1 [\d.]+ ([\d.]+) cm\s+BT", text)]
+    assert len(points) == 2 * 4  # bar, id and two lines, of two pages
+    height = PAPERS[layout.paper][1]
+    heights = [y * 25.4 / 72 - height / 2 for y in points]
+    assert min(heights) > -height / 2 + layout.margin_mm
+    lowest = layout.spots[:, 1].min() - layout.spot_mm / 2
+    assert max(heights) < lowest - 20.0
+
+
 def test_the_same_sheets_are_the_same_bytes(tmp_path):
     pages = [Page("p1", teacher(0.2)), Page("p2", teacher(0.8), "with a note")]
     one, two = (
