@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -67,6 +67,11 @@ def curve_of(example: Example) -> Curve:
         )
     known = example["curve"]
     return Curve(counts, _number(known, "frame_s", name), _number(known, "activity_mbq", name), name)
+
+
+def counted(examples: Sequence[Example]) -> list[Example]:
+    """The scans on which anything was counted, to learn from. Raises DataError as `role_of`."""
+    return [example for example in examples if role_of(example, "input").sum() > 0]
 
 
 def role_of(example: Example, role: str) -> np.ndarray:

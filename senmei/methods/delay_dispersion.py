@@ -13,7 +13,7 @@ from scipy import fft, optimize
 from senmei.core.errors import ConfigError, DataError, nearest
 from senmei.core.example import Example
 from senmei.core.method import FitContext
-from senmei.methods.curves import Curve, CurveMethod, curve_of, judged_range, psnr, role_of
+from senmei.methods.curves import Curve, CurveMethod, counted, curve_of, judged_range, psnr, role_of
 from senmei.physics.bolus import transport
 
 SCALES = ("vein", "activity")
@@ -108,37 +108,43 @@ class DelayDispersion(CurveMethod):
                 why="no fitted weights were given",
                 fix="fit it and load its weights",
             )
-        batch = _Batch([self._source(curve)], curve.frame_s)
-        found: np.ndarray = np.tensordot(self._amplitudes, batch.terms(self._numbers), 1)[0]
-        return found
-
-    def _source(self, curve: Curve) -> np.ndarray:
-        """(frames,) what is convolved: counts less their background, or their shape times the activity."""
-        before = int(self.background_s / curve.frame_s + 1e-9)
-        counts = curve.counts - (curve.counts[:before].mean() if before else 0.0)
-        if self.scale == "vein":
-            return counts
-        if not counts.sum() > 0:
+        source = self._source(curve)
+        if source is None:
             raise DataError(
                 "There is no bolus above the background of this curve",
                 where=f"{curve.name}: input",
                 why=f"{curve.total:.3g} counts are fewer than the first {self.background_s:g} s make expect",
                 fix="set background_s to the time before the injection, or leave the scan out",
             )
-        return counts * (curve.activity_mbq / counts.sum())
+        batch = _Batch([source], curve.frame_s)
+        found: np.ndarray = np.tensordot(self._amplitudes, batch.terms(self._numbers), 1)[0]
+        return found
+
+    def _source(self, curve: Curve) -> np.ndarray | None:
+        """(frames,) what is convolved: counts less their background, or their shape times the activity; None where
+        nothing is left.
+        """
+        before = int(self.background_s / curve.frame_s + 1e-9)
+        counts = curve.counts - (curve.counts[:before].mean() if before else 0.0)
+        total = counts.sum()
+        if not total > 0:
+            return None
+        return counts if self.scale == "vein" else counts * (curve.activity_mbq / total)
 
     def _data(self, examples: Sequence[Example], split: str) -> list[_Batch]:
         """Scans of equal frames, side by side, in units of their data range."""
         groups: dict[tuple[float, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-        for example in examples:
+        for example in counted(examples):
             curve, span = curve_of(example), judged_range(example)
-            pair = self._source(curve) / span, role_of(example, "reference") / span
-            groups[curve.frame_s, len(curve.counts)].append(pair)
+            source = self._source(curve)
+            if source is not None:
+                pair = source / span, role_of(example, "reference") / span
+                groups[curve.frame_s, len(curve.counts)].append(pair)
         if not groups:
             raise DataError(
                 f"Cannot fit {self.title}",
                 where=f"{split} scans",
-                why="there are none",
+                why="there are none with a bolus",
                 fix=f"give the training cohort a {split} subject",
             )
         return [

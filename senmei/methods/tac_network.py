@@ -15,7 +15,7 @@ from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.core.seeds import derive_seed, short_hash
 from senmei.methods.curve_pairs import WORDS, Pairs, Steps, pairs_of
-from senmei.methods.curves import Curve, CurveMethod, curve_of, judged_range, psnr, role_of
+from senmei.methods.curves import Curve, CurveMethod, counted, curve_of, judged_range, psnr, role_of
 from senmei.methods.restoration_network import seeded
 from senmei.methods.tuned import positive, whole
 from senmei.training.loop import Player, Schedule
@@ -121,6 +121,7 @@ class TACNetwork(CurveMethod):
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
     ) -> Mapping[str, np.ndarray]:
         """Train on pairs of curves. Raises DataError without scans, or for acquisitions of several lengths."""
+        train, validation = counted(train), counted(validation)
         grid = Steps(self.step_s, _length(train, self.title), self.aligned)
         cases = [(curve_of(e), role_of(e, "reference"), judged_range(e)) for e in validation]
         if not cases:

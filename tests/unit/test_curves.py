@@ -287,6 +287,17 @@ def test_it_stops_and_goes_on_to_the_same_weights(tmp_path: Any) -> None:
         np.testing.assert_array_equal(whole[name], resumed[name])
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_scans_without_counts_are_not_learned_from(name: str) -> None:
+    options = {**SMALL[name], "steps": 5} if name == "tac_network" else SMALL[name]
+    empty = example(3, roles={"input": volume(np.zeros(FRAMES))})
+    some, told = [example(n) for n in range(3)], [example(4)]
+    weights = METHODS.get(name)(**options).fit([*some, empty], [*told, empty], context())
+    plain = METHODS.get(name)(**options).fit(some, told, context())
+    for key in plain:
+        np.testing.assert_array_equal(weights[key], plain[key])
+
+
 def test_weights_of_another_network_are_refused() -> None:
     method = TACNetwork(hidden=8, steps=2, step_s=1.0)
     weights = method.fit([example(1)], [example(2)], context())
