@@ -86,13 +86,6 @@ class StackDoor(Door):
                 why="one is of a single distance, and plates lie at many",
                 fix="leave it out",
             )
-        if settings.get("camera"):
-            raise ConfigError(
-                "A stack is not seen by a fitted camera",
-                where="degradation.camera",
-                why="its planes lie at many distances, and a camera is fitted at one",
-                fix="leave it out",
-            )
         check_conditions(cohort, settings)
         stack, size, pixel = cohort["stack"], int(cohort["size"]), float(cohort["pixel_mm"])
         height = stack["sheets"] * stack["plate_mm"]

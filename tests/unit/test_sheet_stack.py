@@ -257,7 +257,7 @@ def test_plates_of_water_attenuate_by_depth() -> None:
         ({}, {"background_cps_per_cm2": 0.1}, "have no background"),
         ({}, {"pairing": "lut"}, "have no such reference"),
         ({}, {"restore": "collimator"}, "have no such reference"),
-        ({}, {"camera": ["camera.json"]}, "not seen by a fitted camera"),
+        ({}, {"camera": ["camera.json"]}, "have no fitted camera"),
         ({}, {"matrices": [12]}, "do not fit the reference's"),
     ],
 )
