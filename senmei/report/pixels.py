@@ -203,20 +203,6 @@ def rescale(box: Box, old: Sequence[int], new: Sequence[int]) -> Box:
     return x, y, z
 
 
-def frame(outer: Box, inner: Box, mirrored: bool = True) -> Frame:
-    """Where `inner` lies in the picture of `outer`, axial (mirrored) or sheet: left, top, width, height in per cent."""
-    (x, y, _), (u, v, _) = outer, inner
-    width, height = x.stop - x.start, y.stop - y.start
-    across = x.stop - u.stop if mirrored else u.start - x.start
-    parts = (
-        across / width,
-        (y.stop - v.stop) / height,
-        (u.stop - u.start) / width,
-        (v.stop - v.start) / height,
-    )
-    return tuple(round(100 * part, 2) for part in parts)  # type: ignore[return-value]
-
-
 def bounding_box(inside: np.ndarray, margin: float = 0.04) -> Box:
     """Box around the true voxels, a little wider; the whole grid where there is none."""
     box = []
@@ -238,18 +224,3 @@ def widened(box: Box, margin_mm: float, grid: Grid) -> Box:
         for s, edge, size in zip(box, grid.voxel, grid.shape, strict=True)
     )
     return x, y, z
-
-
-def detail_box(picture: np.ndarray, inside: np.ndarray, rows: int, cols: int) -> tuple[int, int]:
-    """(row, col) of the rows x cols window with most edges, among those that lie within `inside`."""
-    down, across = np.gradient(picture.astype(np.float64)) if min(picture.shape) > 1 else (picture, picture)
-    edges = np.hypot(down, across) * inside
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        total = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-        return total[rows:, cols:] - total[:-rows, cols:] - total[rows:, :-cols] + total[:-rows, :-cols]
-
-    covered = sums(inside.astype(np.float64))
-    score = np.where(covered >= 0.98 * covered.max(), sums(edges), -1.0)
-    row, col = np.unravel_index(int(np.argmax(score)), score.shape)
-    return int(row), int(col)

@@ -62,6 +62,12 @@ class Scan:
         self.notes += told
         for name, role in wanted.items():
             self._load(name, role)
+        remarks = [
+            e["error"]
+            for e in files.table(cohort, "status")
+            if e.get("status") == "remark" and e.get("scan") in (row["scan"], row.get("image"))
+        ]
+        self.notes += [f"Remark: {text}." for text in remarks]
 
     def _load(self, name: str, role: Any) -> None:
         shown = name.removeprefix("method ")

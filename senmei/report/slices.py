@@ -10,6 +10,7 @@ import numpy as np
 
 from senmei.io.tables import Row
 from senmei.report import pixels
+from senmei.report.details import detail_box, frame, sheet_detail
 from senmei.report.files import StudyFiles, condition_label, condition_of
 from senmei.report.look import CURVE, Look, look_of
 from senmei.report.numbers import number
@@ -174,7 +175,7 @@ class _Drawing:
         elif (
             first == pixels.SHEET and max(self.anchor.shape[:2]) > pixels.LARGEST_SIDE
         ):  # the whole is averaged down
-            detail, panels[0].box = self._sheet_detail()
+            detail, panels[0].box = sheet_detail(self.anchor, self.inside, self.box, self.middle[first])
             panels = [self._image(c, first, self.middle[first], detail) for c in self.columns]
             figure.rows.append(("Detail", panels))
         for plane in others:
@@ -189,7 +190,7 @@ class _Drawing:
         panels = [self._image(c, "axial", index, detail, marks=False) for c in self.columns]
         if label == _LESION:
             lesion = pixels.bounding_box(self.scan.images["lesion"].data > 0, 0)
-            panels[0].box = panels[-1].box = pixels.frame(detail, lesion)
+            panels[0].box = panels[-1].box = frame(detail, lesion)
         figure.rows.append((label, panels))
 
     def _image(self, column: str, plane: str, index: int, box: pixels.Box, marks: bool = True) -> Panel:
@@ -223,17 +224,6 @@ class _Drawing:
         alt = f"{name} minus {base}, {plane} slice of {self.scan.row['scan']}, {spread}"
         return Panel(src, alt, width, height, pixels.MARKS.get(plane))
 
-    def _sheet_detail(self) -> tuple[pixels.Box, pixels.Frame]:
-        """Box of the part of a large sheet with most edges, pixel by pixel, and where it lies in its picture."""
-        (x, y, z), index = self.box, self.middle[pixels.SHEET]
-        picture, _, _ = pixels.cut(self.anchor, pixels.SHEET, index, self.box)
-        rows, cols = (min(side, pixels.LARGEST_SIDE) for side in picture.shape)
-        shown = pixels.cut(pixels.Grid(self.inside, self.anchor.voxel, 0.0), pixels.SHEET, index, self.box)[0]
-        row, col = pixels.detail_box(picture, shown, rows, cols)
-        left, top = x.start + col, y.stop - row
-        box = (slice(left, left + cols), slice(top - rows, top), z)
-        return box, pixels.frame(self.box, box, mirrored=False)
-
     def _detail(self) -> tuple[pixels.Box, pixels.Frame | None, int, str]:
         """Box of a detail, where it lies in the axial picture (per cent; None if on another slice), slice, label."""
         x, y, _ = self.box
@@ -250,11 +240,11 @@ class _Drawing:
         else:
             picture, _, _ = pixels.cut(self.anchor, "axial", index, self.box)
             inside = pixels.Grid(self.inside, self.anchor.voxel, 0.0)
-            row, col = pixels.detail_box(picture, pixels.cut(inside, "axial", index, self.box)[0], rows, cols)
+            row, col = detail_box(picture, pixels.cut(inside, "axial", index, self.box)[0], rows, cols)
             left, front = (
                 x.stop - col - cols,
                 y.stop - row - rows,
             )  # pictures run right to left, front to back
         box = (slice(left, left + cols), slice(front, front + rows), slice(None))
-        where = pixels.frame(self.box, box) if index == self.middle["axial"] else None
+        where = frame(self.box, box) if index == self.middle["axial"] else None
         return box, where, index, label

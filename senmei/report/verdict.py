@@ -79,11 +79,11 @@ def verdicts(files: StudyFiles, primary: Sequence[str]) -> list[Verdict]:
             continue
         condition, rows = at_condition(files, cohort, measure)
         facts = files.cohorts.get(cohort, {})
-        if facts.get("case") == "none" and measure not in primary:
+        if facts.get("case") == "none" and (measure not in primary or measure in files.limits):
             text, tone = (
                 _UNJUDGED,
                 "none",
-            )  # a bound that all keep, such as counts, says nothing of who restores better
+            )  # a bound that all keep, such as counts, tells nothing of who is better
         else:
             text, tone = _sentence(files, rows, condition)
         found.append((measure, Verdict(cohort, text, tone, badges(facts))))
