@@ -82,7 +82,7 @@ class DelayDispersion(CurveMethod):
     def fit(
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
     ) -> Mapping[str, np.ndarray]:
-        """`numbers`, (terms, 3) delay s, mean s and shape, or (0, 3); `amplitudes`. Raises DataError without scans."""
+        """`delay_mean_shape`, (terms, 3), s, s and 1, or (0, 3); `amplitudes`. Raises DataError without scans."""
         data, told = self._data(train, "training"), self._data(validation, "validation")
         if self.kernel == "free":
             numbers, amplitudes = np.zeros((0, 3)), self._free(data, told, context)
@@ -92,11 +92,11 @@ class DelayDispersion(CurveMethod):
         context.history.append({"step": 1, "psnr": score})
         told_of = ", ".join(f"{d:.2f} s + {m:.2f} s (shape {s:.2f})" for d, m, s in numbers) or "free"
         context.log(f"{self.title}: {told_of}; PSNR {score:.2f} dB on validation")
-        return {"numbers": numbers.astype(np.float32), "amplitudes": amplitudes.astype(np.float32)}
+        return {"delay_mean_shape": numbers.astype(np.float32), "amplitudes": amplitudes.astype(np.float32)}
 
     def load(self, weights: Mapping[str, np.ndarray], device: str = "cpu") -> None:
         """Take the fitted kernel."""
-        self._numbers = np.asarray(weights["numbers"], np.float64).reshape(-1, 3)
+        self._numbers = np.asarray(weights["delay_mean_shape"], np.float64).reshape(-1, 3)
         self._amplitudes = np.asarray(weights["amplitudes"], np.float64)
 
     def estimate(self, curve: Curve) -> np.ndarray:

@@ -159,7 +159,7 @@ def test_without_scans_or_fitting_it_is_refused(name: str) -> None:
 def test_the_true_kernel_is_found() -> None:
     method = DelayDispersion("gamma")
     weights = method.fit([example(n) for n in range(12)], [example(20)], context())
-    (delay, mean, shape), amplitude = weights["numbers"][0], weights["amplitudes"][0]
+    (delay, mean, shape), amplitude = weights["delay_mean_shape"][0], weights["amplitudes"][0]
     assert amplitude == pytest.approx(0.4, rel=0.02)
     assert delay + mean == pytest.approx(4.5, abs=0.1)
     assert mean**2 / shape == pytest.approx(3.0**2 / 2, rel=0.15)
