@@ -37,8 +37,15 @@ def cohorts_table(files: StudyFiles) -> list[dict[str, Any]]:
 
 
 def ordered_measures(files: StudyFiles, primary: Sequence[str]) -> list[str]:
-    """Measures with headlines: the primary first, in their order, then the others."""
-    present = list(dict.fromkeys(str(h["measure"]) for h in files.headlines))
+    """Measures with headlines: the primary first, in their order, then the others.
+
+    Without numbers of the unrestored image alone where analyses show what they found: there is nothing to compare.
+    """
+    methods: dict[str, set[str]] = {}
+    for h in files.headlines:
+        methods.setdefault(str(h["measure"]), set()).add(str(h["method"]))
+    told = bool(files.summary.get("shown")) and len(files.methods) > 1
+    present = [m for m, found in methods.items() if m in primary or not (told and found == {"input"})]
     return [m for m in primary if m in present] + [m for m in present if m not in primary]
 
 

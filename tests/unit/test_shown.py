@@ -16,7 +16,9 @@ from senmei.core.errors import DataError
 from senmei.core.fingerprint import class_constants
 from senmei.io.shown import LARGEST, Figure, Note, Shown, Table, read_shown, write_shown
 from senmei.io.tables import write_tsv
+from senmei.report.files import StudyFiles
 from senmei.report.study import write_study_report
+from senmei.report.tables import ordered_measures
 from senmei.stages.collect import shown_of
 from senmei.stages.plan import Plan
 
@@ -179,3 +181,14 @@ def test_some_analyses_ask_the_unrestored_image_alone(tmp_path: Path) -> None:
         assert class_constants(ANALYSES.place(name))["methods"] == ("input",)
     assert len(plan.methods) > 2
     assert not class_constants(ANALYSES.place("tissues"))["methods"], "others are asked of all"
+
+
+def test_numbers_that_the_unrestored_image_alone_has_are_told_once(tmp_path: Path) -> None:
+    folder = study(tmp_path)
+    rows = [("input", "psnr"), ("gaussian", "psnr"), ("input", "fit_fwhm"), ("input", "count_bias")]
+    headlines = [{"cohort": "sheets", "measure": m, "method": x, "mean": 1.0} for x, m in rows]
+    summary = json.loads((folder / "summary.json").read_text()) | {"headlines": headlines}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert ordered_measures(StudyFiles(folder), ["count_bias"]) == ["count_bias", "psnr"]
+    (folder / "summary.json").write_text(json.dumps(summary | {"shown": []}))
+    assert ordered_measures(StudyFiles(folder), []) == ["psnr", "fit_fwhm", "count_bias"]
