@@ -169,6 +169,9 @@ class Written:
     def roles(self, cohort: str, row: Any) -> dict[str, Any]:
         return self._roles
 
+    def table(self, cohort: str, name: str) -> list[Any]:
+        return []
+
     def restored(self, cohort: str, method: str, row: Any) -> Any:
         return self._restored.get(method)
 
