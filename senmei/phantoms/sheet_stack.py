@@ -2,9 +2,10 @@
 
 Stack phantoms of sheets printed with radioactive ink bring any digital activity distribution before a rotating camera
 [El-Ali H, Ljungberg M, Strand SE, et al. Calibration of a radioactive ink-based stack phantom and its applications in
-nuclear medicine. Cancer Biother Radiopharm 2003;18:201-207]. With plates much thinner than the camera's resolution
-the stack cannot be told from a continuous body ("sub-resolution sandwich phantom"), which is what is simulated: the
-activity of a sheet is spread evenly over the thickness of its plate. `ripple` says how far that holds.
+nuclear medicine. Cancer Biother Radiopharm 2003;18:201-207; the abstract was read, the citation is assumed]. With
+plates much thinner than the camera's resolution the stack cannot be told from a continuous body ("sub-resolution
+sandwich phantom"), which is what is simulated: the activity of a sheet is spread evenly over the thickness of its
+plate. `ripple` says how far that holds.
 """
 
 from __future__ import annotations
