@@ -34,7 +34,7 @@ def draw_time_curves(files: StudyFiles, cohort: str, row: Row, methods: list[str
         figure.notes.append("No curves to show: nothing was prepared or restored that is one.")
         return figure
     colour = colours(files.methods)
-    with canvas(11.0, 3.0, 1, 2) as (drawing, (before, after)):
+    with canvas(12.5, 3.0, 1, 2) as (drawing, (before, after)):
         if "input" in shown:
             _line(
                 before, scan.images["input"], 1.0, color=colour.get("input", "#767b84"), drawstyle="steps-mid"
@@ -61,7 +61,7 @@ def draw_time_curves(files: StudyFiles, cohort: str, row: Row, methods: list[str
             axes.set_xlabel("time (s)")
             axes.set_xlim(left=0)
         if after.lines:
-            after.legend(fontsize=8, loc="upper right")
+            after.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         src = encode(drawing)
     text = f"Input and estimated time-activity curves of {row['scan']}"
     caption = (
