@@ -53,7 +53,7 @@ def draw_time_curves(files: StudyFiles, cohort: str, row: Row, methods: list[str
                 label="Reference",
             )
         for n, method in enumerate(m for m in scan.methods if f"method {m}" in shown):
-            look_of_line = {"color": colour[method], "linestyle": _DASHES[n % 4], "linewidth": 1.5}
+            look_of_line = {"color": colour[method], "linestyle": _DASHES[(n + n // 8) % 4], "linewidth": 1.5}
             _line(after, scan.images[f"method {method}"], level, label=files.label(method), **look_of_line)
         after.set_title("Reference and estimates")
         after.set_ylabel(f"× {unit}" if scan.level else unit)
