@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from senmei.analyses.degradation_sheets import Sheet, known_numbers, sheet_of, tag_of
 from senmei.analyses.degradation_tables import fit_items, z_of
 from senmei.core.analysis import Analysis
 from senmei.core.errors import ConfigError, SenmeiError
@@ -18,8 +20,8 @@ from senmei.core.volume import Volume
 from senmei.io.atomic import write_text
 from senmei.io.shown import Item, Note, write_shown
 from senmei.physics.planar.fit import CameraFit, fit_camera
-from senmei.physics.planar.fit_model import NAMES, SheetPair
-from senmei.physics.planar.fitted import SETTING, FittedCamera
+from senmei.physics.planar.fit_model import NAMES
+from senmei.physics.planar.fitted import FittedCamera
 from senmei.physics.planar.tone import fit_tone
 
 SCATTER, TONES = ("layer", "fit", "none"), ("auto", "fit", "given")
@@ -32,14 +34,6 @@ MEASURE = dict(
 )
 
 
-class Sheet(NamedTuple):
-    """A sheet of a camera's setting: its scan row, the pair, and MBq seconds."""
-
-    scan: Mapping[str, Any]
-    pair: SheetPair
-    exposure: float
-
-
 class DegradationFit(Analysis):
     """The camera's resolution, scatter, sensitivity and background, fitted to the cohort's sheets.
 
@@ -50,7 +44,8 @@ class DegradationFit(Analysis):
 
     One fit a setting of the camera (nuclide, collimator, distance, layer, pixel), of all times together, by Poisson
     likelihood (`senmei.physics.planar.fit`). Penetration of the septa is not fitted: it is the one that the camera's
-    description has. A cohort whose sheets have no known activity, such as patients', has none.
+    description has. Where no activity is known, the sensitivity is the computed one and not fitted; a cohort without
+    teachers, such as patients', has no fit.
 
     Rows a setting, repeated for each of its times: the numbers of `MEASURE` with `_low` and `_high` (1.96 standard
     errors), fit_chi2 and fit_block_chi2 (1 where only counting noise is left), fit_lack (largest z of the three tests
@@ -60,8 +55,8 @@ class DegradationFit(Analysis):
 
     scope = "cohort"
     methods = ("input",)
-    requires = ("low", "camera", "activity")
-    uses = ("expected",)
+    requires = ("low", "camera")
+    uses = ("teacher", "activity", "expected")
     title = "Degradation model"
     sentence = (
         "Resolution, scatter, sensitivity and background of the camera were fitted to the images of sheets of known "
@@ -121,19 +116,16 @@ class DegradationFit(Analysis):
         groups: dict[str, tuple[dict[str, Any], list[Sheet]]] = {}
         times: dict[str, dict[float, Mapping[str, Any]]] = {}  # tag -> time -> a scan of it
         for example, _ in pairs:
-            if any(role not in example for role in self.requires):
+            if (sheet := sheet_of(example)) is None:
                 continue
             camera = dict(example["camera"])
             tag = tag_of(camera)
             known, sheets = groups.setdefault(tag, (camera | {"simulated": "expected" in example}, []))
             known["simulated"] &= "expected" in example
-            pair = pair_of(example)
-            seconds = pair.time_s
-            exposure = float(pair.activity.data.sum(dtype=float)) * seconds
-            sheets.append(Sheet(example.scan, pair, exposure))
-            sheets.sort(key=lambda s: -s.exposure)
+            sheets.append(sheet)
+            sheets.sort(key=lambda s: (not s.known, -s.exposure))
             del sheets[self.sheets :]
-            times.setdefault(tag, {}).setdefault(seconds, example.scan)
+            times.setdefault(tag, {}).setdefault(sheet.pair.time_s, example.scan)
         for old in Path(folder).glob("camera_*.json"):
             old.unlink()
         items: list[Item] = []
@@ -146,7 +138,7 @@ class DegradationFit(Analysis):
                 rows += [{**named, "measure": name, "value": value} for name, value in found.items()]
         if not groups:
             items.append(
-                Note("No sheet of this cohort has a known activity: there is nothing to fit a camera to.")
+                Note("No scan of this cohort has a sheet that is known: there is nothing to fit a camera to.")
             )
         write_shown(folder, self.title, items)
         return rows
@@ -157,7 +149,8 @@ class DegradationFit(Analysis):
         """Numbers of one setting, and what is shown of it; its camera's file is written."""
         hold = self.scatter == "none" or (self.scatter == "layer" and float(camera["layer_mm"]) == 0.0)
         tail = float(camera.get("penetration_fraction", 0.0)), float(camera.get("penetration_fwhm_mm", 0.0))
-        pairs = tuple(sheet.pair for sheet in sheets)
+        known = any(sheet.known for sheet in sheets)
+        pairs = tuple(sheet.pair for sheet in sheets if sheet.known == known)
         how = str(camera["nuclide"]), {"scatter_fraction": 0.0} if hold else {}, tail
         tone: tuple[float, float] | None = None
         try:
@@ -169,6 +162,8 @@ class DegradationFit(Analysis):
         except SenmeiError as error:
             return {}, [Note(f"{tag}: {error.what}: {error.why}.", flag=True)]
         truth = known_numbers(camera)
+        if not known:
+            fit = without_sensitivity(fit, truth)
         file = f"camera_{tag}.json"
         told = {
             **FittedCamera.of(fit, camera).to_dict(),
@@ -177,7 +172,8 @@ class DegradationFit(Analysis):
             "known": truth if camera["simulated"] else None,
             "good": fit.goodness.good,
             "simulated": camera["simulated"],
-            "sheets": len(sheets),
+            "sheets": len(pairs),
+            "activity_known": known,
             "tone": _finite(list(tone)) if tone else None,
             "pixel_mm": camera["pixel_mm"],
         }
@@ -192,37 +188,18 @@ class DegradationFit(Analysis):
         return numbers, fit_items(fit, pairs, camera, truth, tag, file, tone)
 
 
-def pair_of(example: Example) -> SheetPair:
-    """Activity and counts as they were counted: a `correction` (column) for dead time becomes live time again."""
-    low, correction = example["low"], float(example.scan.get("correction") or 1.0)
-    counts = low.data.astype(np.float64) / correction
-    whole = np.rint(counts)
-    if np.abs(counts - whole).max() < 0.01:  # else `fit_camera` refuses them, and says why
-        counts = whole
-    seconds = float(example["camera"]["time_s"])
-    return SheetPair(example["activity"], low.like(counts), seconds, 1.0 / max(correction, 1.0))
-
-
-def tag_of(camera: Mapping[str, Any]) -> str:
-    """Letters and digits of a setting: 'Tc99m_LEHR_100mm_0mm_5p388mm', the last one its pixel."""
-    nuclide, collimator = (
-        "".join(c for c in str(camera[name]) if c.isascii() and c.isalnum()) for name in SETTING[:2]
+def without_sensitivity(fit: CameraFit, truth: Mapping[str, float]) -> CameraFit:
+    """The fit with the camera's computed sensitivity, as one that was given: no activity tells another."""
+    name = NAMES[3]
+    free = tuple(other for other in fit.free if other != name)
+    keep = [i for i, other in enumerate(fit.free) if other != name]
+    return replace(
+        fit,
+        values={**fit.values, name: truth[name]},
+        errors={**fit.errors, name: 0.0},
+        free=free,
+        correlation=fit.correlation[np.ix_(keep, keep)],
     )
-    lengths = [f"{float(camera[name]):.4g}mm" for name in (*SETTING[2:], "pixel_mm")]
-    return "_".join([nuclide, collimator, *lengths]).replace(".", "p").replace("+", "").replace("-", "m")
-
-
-def known_numbers(camera: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that a camera's role (`PlanarCamera.role`) claims, by `NAMES`: of a simulated image the true ones."""
-    area = float(camera["time_s"]) * (float(camera["pixel_mm"]) / 10.0) ** 2
-    numbers = (
-        camera["fwhm_mm"],
-        camera.get("scatter_fraction", 0.0),
-        camera.get("scatter_fwhm_mm", 0.0),
-        camera["sensitivity"],
-        float(camera.get("background", 0.0)) / area,
-    )
-    return dict(zip(NAMES, map(float, numbers), strict=True))
 
 
 def _numbers(fit: CameraFit, truth: Mapping[str, float], *, simulated: bool) -> dict[str, float]:

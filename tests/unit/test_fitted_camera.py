@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from senmei.analyses.degradation_fit import DegradationFit, known_numbers, tag_of
+from senmei.analyses.degradation_fit import DegradationFit
+from senmei.analyses.degradation_sheets import known_numbers, tag_of
 from senmei.core.configuration import load_yaml, merge, resolve
 from senmei.core.errors import ConfigError
 from senmei.core.example import Example
@@ -80,11 +81,16 @@ def fitted(folder: Path, pairs: list[tuple[Example, Volume]], **options: Any) ->
 
 
 @pytest.mark.parametrize("layer", [0.0, 50.0])
-def test_a_simulated_camera_is_found_within_its_errors(layer: float, tmp_path: Path) -> None:
+def test_a_simulated_camera_is_found_within_its_errors(
+    layer: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Largest of three to five distances in standard errors, over seeds: what chance gives, and no more."""
+    monkeypatch.setattr(
+        "senmei.analyses.degradation_tables._figure", lambda *_: b"\x89PNG\r\n\x1a\n"
+    )  # not drawn
     truth = camera(layer_mm=layer, background_cps_per_cm2=0.01)
     worst = []
-    for seed in range(4):
+    for seed in range(6):
         found = fitted(tmp_path, [example(10 * seed + n, truth) for n in range(2)])
         assert found["fit_lack"] < 4.0
         assert found["fit_chi2"] == pytest.approx(1.0, abs=0.1)
@@ -272,3 +278,25 @@ def test_the_printers_tone_is_found_with_the_camera_and_dead_time_is_live_time(t
     assert found["fit_lack"] < 4.0
     assert any("exponent" in row[0] for row in read_shown(tmp_path).items[0].rows)  # type: ignore[union-attr]
     assert fitted(tmp_path, pairs, tone="given")["fit_lack"] > 8.0, "as if ink followed grey: not good"
+
+
+def test_without_known_activity_resolution_is_fitted_and_sensitivity_is_not(tmp_path: Path) -> None:
+    truth = camera(time_s=600.0, layer_mm=50.0)
+    pairs = []
+    for seed in range(2):
+        (case, low), grey = example(seed, truth, simulated=False), sheet(seed)
+        teacher = grey.like(grey.data / grey.data.max())
+        pairs.append((Example(case.scan, {"low": low, "camera": case["camera"], "teacher": teacher}), low))
+    found = fitted(tmp_path, pairs)
+    assert found["fit_fwhm"] == pytest.approx(truth.psf_fwhm_mm, rel=0.03)
+    assert found["fit_scatter"] == pytest.approx(truth.response.scatter_fraction, abs=0.02)
+    assert found["fit_tone"] == pytest.approx(1.0, abs=0.03) and found["fit_lack"] < 4
+    assert not any(name.startswith("fit_sensitivity") for name in found)
+    (file,) = tmp_path.glob("camera_*.json")
+    told = json.loads(file.read_text())
+    nominal = truth.response.sensitivity_cps_per_mbq
+    assert told["response"]["sensitivity_cps_per_mbq"] == pytest.approx(nominal)
+    assert told["activity_known"] is False
+    sensitivity = next(row for row in read_shown(tmp_path).items[0].rows if "sensitivity" in row[0])  # type: ignore[union-attr]
+    assert sensitivity[2] == "held"
+    assert FittedCamera.from_dict(told, "here").response.fwhm_mm == found["fit_fwhm"]
