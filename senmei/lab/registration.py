@@ -130,18 +130,23 @@ def teacher_in_image(
     """The sheet on the image's grid, each of whose pixels is cut into factor x factor.
 
     The counts stay where they were measured; the teacher is brought to them: mean of 3 x 3 samples a pixel, linear
-    between the teacher's.
+    between the teacher's; edges of picture and marks by the share of a sample that they cover.
     """
     fine = (image.shape[0] * factor, image.shape[1] * factor)
     step, sub = image.voxel[0] / factor, 3
     axes = [(np.arange(n * sub) - (n * sub - 1) / 2) * step / sub for n in fine]
     points = registration.to_sheet(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
-    inside = np.abs(points).max(-1) <= layout.side_mm / 2
-    grey = teacher_at(layout, teacher, points[..., 0], points[..., 1])
-    ink = inside.copy()
+    half, edge = layout.side_mm / 2, step / sub
+    inside = np.abs(points).max(-1) <= half
+    near = np.clip(points, -half, half)
+    cover = np.clip((half - np.abs(points)) / edge + 0.5, 0.0, 1.0).prod(-1)
+    grey = teacher_at(layout, teacher, near[..., 0], near[..., 1]) * cover
+    ink = cover > 0
     for mark in layout.spots:
-        spot = ((points - mark) ** 2).sum(-1) <= (layout.spot_mm / 2) ** 2
-        grey[spot], ink[spot] = 1.0, True
+        away = np.hypot(points[..., 0] - mark[0], points[..., 1] - mark[1])
+        spot = np.clip((layout.spot_mm / 2 - away) / edge + 0.5, 0.0, 1.0)
+        np.maximum(grey, spot, out=grey)
+        ink |= spot > 0
     blocks, affine = (fine[0], sub, fine[1], sub), sheet_affine(fine, step)
 
     def volume(values: NDArray, kind: type) -> Volume:
