@@ -71,6 +71,10 @@ class Method:
         """The restored Volume (on `output_grid(example)`), or a prediction (dict)."""
         raise NotImplementedError(type(self).__name__)
 
+    def remark(self, example: Example) -> str:
+        """What to know of this scan: in what it is unlike those that were learned from. '' for nothing (default)."""
+        return ""
+
     def arithmetic(self, device: str) -> str:
         """The precision that networks compute in on a device, for the record; '' for what has no choice."""
         return ""

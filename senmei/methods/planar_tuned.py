@@ -14,6 +14,7 @@ from senmei.core.errors import ConfigError, DataError
 from senmei.core.example import Example
 from senmei.core.method import FitContext
 from senmei.methods.planar import PlanarMethod, Sheet, choose, judged_range, truth
+from senmei.methods.planar_range import outside
 from senmei.methods.tuned import positive, whole
 
 CONDITIONS = ("time_s", "pixel_mm", "nuclide", "collimator")  # columns of scans.tsv that make one condition
@@ -143,6 +144,13 @@ class PlanarTuned(PlanarMethod):
         rows = self._points[distance <= distance.min() + 1e-6]
         rows = rows[np.argsort(rows[:, 3])]
         return float(np.exp(np.interp(np.log(level), np.log(rows[:, 3]), np.log(rows[:, 4]))))
+
+    def remark(self, example: Example) -> str:
+        """In what the scan is unlike those that the number was tuned on."""
+        if self._points is None:
+            return ""
+        known = np.column_stack([self._points[:, :3], self._points[:, 3] ** -2.0])
+        return outside(self.sheet(example), known, self.title)
 
     def _case(self, example: Example) -> Case:
         sheet = self.sheet(example)

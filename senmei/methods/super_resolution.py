@@ -18,6 +18,7 @@ from senmei.core.seeds import derive_seed, short_hash
 from senmei.methods.planar import PlanarMethod, Sheet, choose, judged_range, truth
 from senmei.methods.planar_families import of_families
 from senmei.methods.planar_judge import PlanarPSNR
+from senmei.methods.planar_range import outside, seen
 from senmei.methods.planar_tiles import restore_tiled
 from senmei.methods.restoration_network import seeded
 from senmei.methods.richardson_lucy import deconvolved
@@ -29,7 +30,10 @@ from senmei.training.planar_losses import WINDOW, find_planar_loss
 from senmei.training.planar_patches import PlanarSampling, PlanarScan, PlanarSource
 
 TOLD = 3  # what networks may be told beside the image: noise level, blur, scatter
-_FACTOR = "factor"  # the name under which the factor is kept with the weights
+_FACTOR, _SEEN = (
+    "factor",
+    "seen",
+)  # the names under which the factor and the range of scans are kept with the weights
 BASES = ("bicubic", "deconvolved", "none")
 _ITERATIONS = 3  # of Richardson-Lucy: about the best there is at a hundred to some thousand counts a pixel
 
@@ -83,7 +87,7 @@ class SuperResolutionNetwork(PlanarMethod):
         self.fresh_noise, self.flips = bool(fresh_noise), bool(flips)
         self.families, self.sources = None if families is None else tuple(families), sources
         self._network: nn.Module | None = None
-        self._factor, self._device = 0, "cpu"
+        self._factor, self._device, self._seen = 0, "cpu", np.zeros((0, 4))
 
     def network(self, factor: int) -> nn.Module:
         """A fresh network: image (n, 1, x, y), words (n, k, 1, 1), base -> (n, 1, x factor, y factor), the same unit.
@@ -112,8 +116,6 @@ class SuperResolutionNetwork(PlanarMethod):
         """As `precision` says."""
         return precision_used(self.precision, device)
 
-    # Fitting
-
     def fit(
         self, train: Sequence[Example], validation: Sequence[Example], context: FitContext
     ) -> Mapping[str, np.ndarray]:
@@ -140,7 +142,11 @@ class SuperResolutionNetwork(PlanarMethod):
         kept = train_loop({"network": player}, update, judge, schedule, context, key)
         judge.statistics(kept)
         weights = {k: v.detach().cpu().numpy().copy() for k, v in kept.state_dict().items()}
-        return {**weights, _FACTOR: np.array([source.factor], np.float32)}
+        return {
+            **weights,
+            _FACTOR: np.array([source.factor], np.float32),
+            _SEEN: seen(map(self.sheet, train)),
+        }
 
     def source(self, examples: Sequence[Example], context: FitContext) -> PlanarSource:
         """The training scans that have counts. Raises DataError where they cannot be learned from together."""
@@ -195,15 +201,13 @@ class SuperResolutionNetwork(PlanarMethod):
         response = sheet.response
         return 10 * sheet.scale**-0.5, response.fwhm_mm / sheet.pixel_mm / 2, response.scatter_fraction
 
-    # Applying
-
     def load(self, weights: Mapping[str, np.ndarray], device: str = "cpu") -> None:
         """Take weights. Raises DataError if they are of another network."""
         try:
             factor = int(weights[_FACTOR][0])
             network = self.network(factor)
             network.load_state_dict(
-                {k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k != _FACTOR}
+                {k: torch.from_numpy(np.array(v)) for k, v in weights.items() if k not in (_FACTOR, _SEEN)}
             )
         except (RuntimeError, KeyError, IndexError, ValueError) as error:
             raise DataError(
@@ -213,6 +217,7 @@ class SuperResolutionNetwork(PlanarMethod):
                 fix="use the settings the weights were trained with, or train again",
             ) from error
         self._factor, self._device = factor, device
+        self._seen = np.asarray(weights.get(_SEEN, ()), float).reshape(-1, 4)
         self._network = network.to(device).eval().requires_grad_(False)
 
     def restore(self, sheet: Sheet) -> np.ndarray:
@@ -220,6 +225,10 @@ class SuperResolutionNetwork(PlanarMethod):
         self.refuse_unfit(sheet, self._factor if self._network is not None else None)
         assert self._network is not None
         return self.restored(self._network, sheet, self._device)
+
+    def remark(self, example: Example) -> str:
+        """In what the scan is unlike those of training."""
+        return outside(self.sheet(example), self._seen, self.title)
 
     def restored(self, network: nn.Module, sheet: Sheet, device: str) -> np.ndarray:
         """The image in counts per restored pixel, large ones by tiles; with `flips` the mean of its eight turns."""

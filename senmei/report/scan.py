@@ -62,12 +62,12 @@ class Scan:
         self.notes += told
         for name, role in wanted.items():
             self._load(name, role)
-        remarks = [
-            e["error"]
-            for e in files.table(cohort, "status")
-            if e.get("status") == "remark" and e.get("scan") in (row["scan"], row.get("image"))
+        ours = (row["scan"], row.get("image"))
+        told = [
+            e["error"] for e in files.table(cohort, "status") if e["status"] == "remark" and e["scan"] in ours
         ]
-        self.notes += [f"Remark: {text}." for text in remarks]
+        told += [r.columns["remark"] for r in wanted.values() if r.columns.get("remark")]
+        self.notes += [f"Remark: {text}." for text in dict.fromkeys(told)]
 
     def _load(self, name: str, role: Any) -> None:
         shown = name.removeprefix("method ")

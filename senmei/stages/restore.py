@@ -44,7 +44,10 @@ def restore_shard(
             entry = source.roles(row["scan"])["input"]
             source.load(entry)  # refused here if damaged, naming the manifest that can mend it
             return Made(files={"restored": (source.file(entry), entry["sha256"])})
-        return Made(roles={"restored": method.apply(example)})
+        remark = method.remark(example)
+        if remark:
+            log(f"{row['scan']}: {remark}")
+        return Made(roles={"restored": method.apply(example)}, columns={"remark": remark} if remark else {})
 
     each_scan(
         scans,
