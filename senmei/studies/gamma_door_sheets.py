@@ -15,6 +15,7 @@ import numpy as np
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.study import Listed, Row
 from senmei.core.volume import Volume
+from senmei.studies.gamma_camera import check_fitted
 from senmei.studies.gamma_conditions import camera_of
 from senmei.studies.gamma_doors import Door
 from senmei.studies.gamma_pages import check_pages, layout_of
@@ -131,10 +132,12 @@ class SheetDoor(Door):
         """`low`, `input`, `camera`; or `reference` and `mask`; or `teacher`, and `activity` where the table has it;
         no other collimator's image.
 
-        Pairing sees the counts as they were counted; `correction` then multiplies image and reference alike.
+        Pairing sees the counts as they were counted; `correction` then multiplies image and reference alike. Raises
+        ConfigError where `degradation.camera` names fitted cameras, and none of them was fitted at the scan's setting.
         """
         if group == "high":
             return {}, {}
+        check_fitted(scan, settings)
         factor, image = int(cohort["factor"]), scan["image"]
         low, teacher = raw(image, "low"), raw(image, "teacher")
         camera, correction = scan_camera(scan, low, settings), float(scan["correction"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from senmei.io.dicom_nm_write import planar_to_dicom, save_dicom
 from senmei.io.projections import EnergyWindow, PlanarImage
 from senmei.io.tables import Row, read_tsv, write_tsv
 from senmei.lab.scans import added, middle
+from senmei.physics.planar.fitted import FORMAT
 from senmei.physics.planar.nuclides import NUCLIDES as MODELLED
 from senmei.physics.planar.sheet import sheet_affine
 from senmei.stages.cohort import list_cohort
@@ -27,6 +29,7 @@ from senmei.stages.ingest import content_of, ingest_shard
 from senmei.stages.plan import Plan
 from senmei.stages.prepare import prepare_shard
 from senmei.stages.shards import Manifest
+from senmei.studies.gamma_door_sheets import scan_camera
 from senmei.studies.gamma_pages import mix_of, pages_of, printer_of
 from senmei.studies.gamma_print import print_pages
 from senmei.studies.gamma_sr import GammaSR
@@ -416,6 +419,29 @@ def test_another_page_and_a_negative_are_noticed(tmp_path: Path) -> None:
     for name in ("other", "negative"):
         with pytest.raises(AssertionError, match="does not look like its page"):
             read(tmp_path, [{"file": f"{name}.dcm", "page": PAGE}])
+
+
+def test_a_fitted_camera_is_that_of_the_scans_setting_or_none(tmp_path: Path, counts: np.ndarray) -> None:
+    """What `degradation_fit` wrote replaces the computed response; another setting is an error, not a fallback."""
+    save_scan(tmp_path / "scans" / "a.dcm", counts)
+    response = {**asdict(CAMERA.response), "fwhm_mm": 9.0}
+    fitted = {
+        "format": FORMAT,
+        "nuclide": "Tc-99m",
+        "collimator": "LEHR",
+        "distance_mm": 100.0,
+        "layer_mm": 0.0,
+    }
+    fitted |= {"response": response, "background_cps_per_cm2": 0.0}
+    found, scans, _ = listed(tmp_path, [{"file": "a.dcm", "page": PAGE}])
+    image = Volume(counts[..., None], sheet_affine((256, 256), CAMERA.image_pixel_mm))
+    given = {**found["degradation"], "camera": [fitted]}
+    assert scan_camera(scans[0], image, given).psf_fwhm_mm == 9.0
+    study = GammaSR()
+    with pytest.raises(ConfigError, match="No camera was fitted"):
+        study.prepare(
+            "input", {**scans[0], "distance_mm": 50}, lambda i, r: None, found["cohorts"]["printed"], given, 1
+        )
 
 
 def test_pixels_are_added_and_the_middle_is_cut() -> None:
