@@ -139,9 +139,11 @@ class PairingWays(Analysis):
         """One scan, paired in all ways. Raises DataError for what cannot be paired."""
         teacher, low = example["teacher"], example["low"]
         camera = {**example["camera"], "factor": max(1, teacher.shape[0] // low.shape[0])}
-        # marks of a sheet are printed, too, beside the area where images are judged
-        area = teacher.like(((example["mask"].data > 0) | (teacher.data > 0)).astype(np.uint8))
         inside = example["mask"].data[..., 0] > 0
+        if inside.shape == low.shape[:2]:  # judged on the camera's grid, as with `restore: collimator`
+            inside = np.kron(inside, np.ones((camera["factor"],) * 2, bool))
+        # marks of a sheet are printed, too, beside the area where images are judged
+        area = teacher.like((inside[..., None] | (teacher.data > 0)).astype(np.uint8))
         ways = compare_pairings(teacher, low, camera, area, WAYS, self.knots)
         truth = true_reference(example, camera)
         numbers: dict[str, dict[str, float]] = {}

@@ -122,3 +122,11 @@ def test_deviance_of_noise_alone_is_one_at_any_dose() -> None:
     n = np.arange(400)
     exact = (poisson.pmf(n, 100.0) * deviance(n, np.full(400, 100.0))).sum()
     assert noise_deviance(np.array([100.0]))[0] == pytest.approx(exact, rel=1e-4)
+
+
+def test_a_mask_on_the_cameras_grid_does_as_well() -> None:
+    case, _ = example()
+    roles = {name: case[name] for name in case.roles}
+    coarse = case["low"].like(case["mask"].data[::4, ::4])
+    other = Example(case.scan, roles | {"mask": coarse, "camera": {**case["camera"], "factor": 1}})
+    assert PairingWays().paired(other).numbers == PairingWays().paired(case).numbers
