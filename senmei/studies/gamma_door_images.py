@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,13 +159,17 @@ class ImageDoor(Door):
 
 
 def image_camera(scan: Mapping[str, Any], low: Volume, settings: Mapping[str, Any]) -> Any:
-    """The camera of a measured plane: a `PlanarCamera` with its pixels, whatever its number of them."""
+    """The camera of a measured plane: a `PlanarCamera` with its pixels, whatever its number of them.
+
+    Without background: that of sheets is none of a patient's, and in a whole-body scan no point is seen all the time.
+    """
     from senmei.physics.planar.camera import FIELD_MM
 
     pixel = float(low.voxel[0])
     matrix = max(2, round(FIELD_MM / pixel))
     settled = {**scan, "matrix": matrix, "time_s": scan.get("time_s") or 1.0}
-    return camera_of(settled, {"pixel_mm": pixel, "size": matrix}, settings)
+    camera = camera_of(settled, {"pixel_mm": pixel, "size": matrix}, settings)
+    return replace(camera, background_cps_per_cm2=0.0)
 
 
 def _left(series: NMSeries, wanted: re.Pattern[str]) -> str:

@@ -94,7 +94,7 @@ def listed(folder: Path, store: Path, **own: Any) -> tuple[list[Any], list[Any],
 
 def example(image: Any, folder: Path, restore: str = "teacher", **own: Any) -> Example:
     cohort, degradation = settings(folder, **own)
-    degradation = {**degradation, "restore": restore}
+    degradation = {**degradation, "restore": restore, "background_cps_per_cm2": 0.1}
     raw = STUDY.read(image, cohort)
     (row,) = STUDY.scans([image], cohort, degradation)
     roles: dict[str, Any] = {}
@@ -143,6 +143,7 @@ def test_roles_keep_the_field_the_counts_and_the_right_camera(tmp_path: Path) ->
     assert "reference" not in found and "high" not in found
     assert spread.data.sum() == pytest.approx(low.data.sum()) and low.data.sum() == body().sum()
     assert camera["pixel_mm"] == pytest.approx(4.8) and camera["factor"] == 4
+    assert camera["background"] == 0, "that of sheets is none of a patient's"
     for volume in (low, spread):  # both are centred on the same point
         middle = volume.affine @ [*((np.array(volume.shape[:2]) - 1) / 2), 0, 1]
         np.testing.assert_allclose(middle[:2], 0, atol=1e-4)
