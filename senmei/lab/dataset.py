@@ -114,7 +114,7 @@ class DatasetWriter:
         Raises DataError for a dataset without a pair.
         """
         if not self._rows:
-            why, fix = "none of its scans is a pair", "see why in the table of what was written"
+            why, fix = "none of its scans is a pair", "see the log: it tells of each scan why"
             raise DataError("Nothing to hand on", where=self.folder.root, why=why, fix=fix)
         put, about, known = self.folder, self.about, {row["subject"]: row for row in participants}
         people = []

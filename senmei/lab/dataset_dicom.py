@@ -38,6 +38,10 @@ def pair_dicom(pair: Pair, low_sha256: str, reference_sha256: str) -> dict[str, 
         "teacher": "Printed picture, grey from 0 to 1, registered to the measured image",
         "reference": "Printed picture in counts per pixel, paired with the measured image",
     }
+    if told.get("restore") == "collimator":
+        made["reference"] = (
+            f"What collimator {told.get('reference_collimator')} would show of the sheet, without noise"
+        )
     found = {}
     for series, role in enumerate((r for r in ROLES if r in pair.roles), 1):
         labels: dict[str, Any] = {

@@ -42,7 +42,8 @@ ENDS = {
 }
 ROLES = ("low", "camera", *ENDS)
 NEEDED = ("low", "camera", "input", "reference", "mask")
-_FINE = ("input", "reference", "mask", "teacher", "activity")
+_FINE = ("input", "reference", "mask")
+_SHEET = ("teacher", "activity")  # on the sheet's own grid, where the reference is on the camera's
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Pair:
             if not np.isfinite(plane.data).all() or plane.data.min() < 0:
                 raise self._bad(f"its {role} holds values below zero or not finite", "make the dataset again")
             grid = reference if role in _FINE else low
-            if plane.shape != grid.shape or not np.allclose(plane.affine, grid.affine, atol=1e-3):
+            same = plane.shape == grid.shape and np.allclose(plane.affine, grid.affine, atol=1e-3)
+            if not (nested(low, plane) if role in _SHEET else same):
                 raise self._bad(f"its {role} lies on another grid", "make the dataset again")
         self._check_camera(low, reference)
 
@@ -93,8 +95,7 @@ class Pair:
         factor = camera.get("factor") if isinstance(camera, Mapping) else None
         if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
             raise self._bad("its camera tells no whole factor", "make the dataset again")
-        nested = tuple(n * factor for n in low.shape[:2]) == reference.shape[:2]
-        if not nested or not np.allclose(low.voxel[:2], np.multiply(reference.voxel[:2], factor), rtol=1e-3):
+        if nested(low, reference) != factor:
             raise self._bad(
                 f"{factor} pixels of its reference do not make one of its image", "make the dataset again"
             )
@@ -105,6 +106,20 @@ class Pair:
 
     def _bad(self, why: str, fix: str) -> DataError:
         return DataError("Cannot use a pair", where=repr(self.scan)[:200], why=why, fix=fix)
+
+
+def nested(coarse: Volume, fine: Volume) -> int:
+    """How many pixels a side of a grid make one of a coarser one that covers the same field; 0 where none do."""
+    factor = fine.shape[0] // coarse.shape[0]
+    if tuple(n * factor for n in coarse.shape[:2]) != fine.shape[:2] or coarse.data.ndim != fine.data.ndim:
+        return 0
+    corners = [v.affine @ [*((np.array(v.shape[:3]) - 1) / 2), 1.0] for v in (coarse, fine)]
+    same = np.allclose(*corners, atol=1e-2)
+    return (
+        factor
+        if same and np.allclose(coarse.voxel[:2], np.multiply(fine.voxel[:2], factor), rtol=1e-3)
+        else 0
+    )
 
 
 def places_of(scan: str) -> dict[str, str]:

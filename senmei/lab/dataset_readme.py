@@ -94,7 +94,8 @@ sub-x/nm/{scan}_nm.nii.gz    counts on the camera's grid: x to the right, y up a
 sub-x/nm/{scan}_nm.json      how they were measured; null where it is not known
 sub-x/sub-x_scans.tsv        conditions of each scan, described in scans.json
 derivatives/pairs/sub-x/nm/  of each scan, on the grid of the teacher's pixels but for `expected` and `high`:
-  desc-reference             the teacher in counts per pixel: what the measured image is held against
+  desc-reference             the teacher in counts per pixel: what the measured image is held against; or, where the
+                             column `restore` says collimator, what another collimator would show without noise
   desc-teacher               the printed picture, grey 0 to 1, registered to the image
   desc-printed_mask          the printed area
   desc-activity              MBq per pixel when the acquisition started (simulated pairs)

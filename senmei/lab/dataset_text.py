@@ -48,6 +48,12 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "angle_deg": ("RegistrationAngle", "degrees", "Turn of the sheet in the image"),
     "likeness": ("Likeness", "", "Correlation of the counts with the teacher as the camera would blur it"),
     "correction": ("CountCorrection", "", "Factor for dead time and decay, which the counts hold already"),
+    "restore": ("ReferenceShows", "", "teacher, or what another collimator would show without noise"),
+    "reference_collimator": (
+        "ReferenceCollimator",
+        "",
+        "Collimator that the reference is of, if not the teacher",
+    ),
     "sheet_mbq": ("SheetActivity", "MBq", "Activity of the sheet when the acquisition started"),
     "data_range": (
         "DataRange",

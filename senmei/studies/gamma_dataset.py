@@ -47,6 +47,11 @@ class GammaWriter:
             told["synthetic"] = bool(self.facts.get("synthetic"))
         if told.get("pairing") is None:
             told["pairing"] = self._pairing(bool(is_synthetic(told)))
+        degradation = self.facts["degradation"]
+        if told.get("restore") is None:
+            told["restore"] = degradation.get("restore", "teacher")
+            if told["restore"] == "collimator":
+                told["reference_collimator"] = degradation["high"]["collimator"]
         told["source_image"] = told.get("source_image") or scan["image"]
         source, licence = self._source(str(told.get("teacher") or ""))
         told["teacher_source"] = told.get("teacher_source") or source

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from senmei.core.errors import DataError
 from senmei.core.study import Listed, Row
 from senmei.io.dataset_folder import read_sums
 from senmei.lab.dataset_pair import NEEDED, is_synthetic
@@ -71,7 +72,18 @@ class DatasetDoor(Door):
         settings: Mapping[str, Any],
         seed: int,
     ) -> tuple[dict[str, Any], Row]:
-        """Roles of one group, of those that the dataset has; all columns are the scan's already."""
+        """Roles of one group, of those that the dataset has; all columns are the scan's already.
+
+        Raises DataError where the reference answers another question than `degradation.restore` asks.
+        """
+        asked, told = settings.get("restore", "teacher"), scan.get("restore") or "teacher"
+        if group == "truth" and asked != told:
+            raise DataError(
+                "The reference of this pair is for another question",
+                where=scan["scan"],
+                why=f"it was made to restore the {told}, and the study restores the {asked}",
+                fix=f"set `degradation: {{restore: {told}}}`, or leave this dataset out",
+            )
         roles: dict[str, Any] = {}
         for role in GROUPS.get(group, ()):
             try:

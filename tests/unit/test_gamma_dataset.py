@@ -445,6 +445,36 @@ def bad_pairs() -> dict[str, tuple[Pair, str]]:
     }  # fmt: skip
 
 
+def test_a_reference_on_the_cameras_grid_leaves_the_teacher_on_its_own(tmp_path: Path) -> None:
+    """As where another collimator's image is restored."""
+    made = pair().roles
+    low, teacher = made["low"], made["teacher"]
+    coarse = {
+        "reference": low.like(low.data * 1.01),
+        "input": low,
+        "mask": low.like(np.ones(low.shape, np.uint8)),
+    }
+    told = {"restore": "collimator", "reference_collimator": "LEUR"}
+    whole = pair(columns=told, camera={**CAMERA, "factor": 1}, **coarse)
+    write_dataset(tmp_path / "d", [whole], ABOUT)
+    read = read_dataset(tmp_path / "d").load(SCANS[0])
+    assert read.roles["teacher"].shape == (64, 48, 1)
+    assert read.roles["reference"].shape == low.shape
+    sidecar = json.loads((tmp_path / "d" / places_of(SCANS[0])["sidecar"]).read_text())
+    assert (sidecar["ReferenceShows"], sidecar["ReferenceCollimator"]) == ("collimator", "LEUR")
+    data = pydicom.dcmread(tmp_path / "d" / dicom_place(SCANS[0], "reference"))
+    assert "What collimator LEUR would show" in data.DerivationDescription
+    moved = Volume(teacher.data, teacher.affine + np.pad([[1.4]], ((0, 3), (3, 0))))
+    with pytest.raises(DataError) as caught:
+        write_dataset(tmp_path / "m", [pair(teacher=moved)], ABOUT)
+    assert "its teacher lies on another grid" in caught.value.why
+    with pytest.raises(DataError) as caught:
+        DatasetDoor().prepare(
+            "truth", {"scan": "s", **told}, lambda i, r: None, {}, {"restore": "teacher"}, 1
+        )
+    assert "made to restore the collimator, and the study restores the teacher" in caught.value.why
+
+
 @pytest.mark.parametrize("name", bad_pairs())
 def test_what_is_no_pair_is_told(name: str, tmp_path: Path) -> None:
     bad, said = bad_pairs()[name]
