@@ -65,6 +65,7 @@ def sheet_to_dicom(
     place.ImagePositionPatient = [decimal(round(v, 6)) for v in (left, 0.0, top)]
     if slope is not None:
         data.RealWorldValueMappingSequence = [_mapping(slope, unit)]
+        data.CountsAccumulated = ""  # stored values are no counts
     return data
 
 

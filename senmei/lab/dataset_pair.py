@@ -113,13 +113,9 @@ def nested(coarse: Volume, fine: Volume) -> int:
     factor = fine.shape[0] // coarse.shape[0]
     if tuple(n * factor for n in coarse.shape[:2]) != fine.shape[:2] or coarse.data.ndim != fine.data.ndim:
         return 0
-    corners = [v.affine @ [*((np.array(v.shape[:3]) - 1) / 2), 1.0] for v in (coarse, fine)]
-    same = np.allclose(*corners, atol=1e-2)
-    return (
-        factor
-        if same and np.allclose(coarse.voxel[:2], np.multiply(fine.voxel[:2], factor), rtol=1e-3)
-        else 0
-    )
+    middle, other = (v.affine @ [*((np.array(v.shape[:3]) - 1) / 2), 1.0] for v in (coarse, fine))
+    pixels = np.allclose(coarse.voxel[:2], np.multiply(fine.voxel[:2], factor), rtol=1e-3)
+    return factor if pixels and np.allclose(middle, other, atol=1e-2) else 0
 
 
 def places_of(scan: str) -> dict[str, str]:
