@@ -100,7 +100,9 @@ def _parts(
             yield f"Cohort {cohort}", shown, rows[rows["cohort"] == cohort], False
         for name in files.subgroups:
             found = sorted(map(str, rows[name].dropna().unique()))
-            for value in found if len(found) > 1 else ():
+            if (rows.groupby("cohort")[name].nunique() < 2).all():
+                continue  # cohorts of one each: shown already
+            for value in found:
                 yield f"{value[:1].upper()}{value[1:]}", shown, rows[rows[name].astype(str) == value], False
         columns = [name for name in files.conditions if name in rows.columns]
         of = [

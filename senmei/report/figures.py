@@ -33,11 +33,11 @@ class Chart:
 def box_plots(files: StudyFiles, cohort: str, measure: str) -> Chart | None:
     """One measure in one cohort: a group a condition, a box a method, a dot a subject. None without values."""
     data = by_subject(files, cohort, measure)
-    every = arranged([c for c in conditions_given(files, cohort, measure) if c in data])
+    every = [c for c in conditions_given(files, cohort, measure) if c in data]
     methods = [m for m in files.methods if any(m in group for group in data.values())]
     if not methods:
         return None
-    shown = every if len(every) * len(methods) <= _BOXES else every[:1]
+    shown = arranged(every) if len(every) * len(methods) <= _BOXES else every[:1]
     names = short_labels(every)
     facts, colour, marker = measure_facts(files, measure), colours(files.methods), markers(files.methods)
     width = 0.8 / len(methods)

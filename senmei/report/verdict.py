@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from senmei.report.conditions import shared
 from senmei.report.files import Condition, StudyFiles, condition_label, condition_of, finite, in_order, kind
 from senmei.report.numbers import Headline, best, direction, fair, interval, number, unit_of
 
@@ -27,13 +28,16 @@ class Verdict:
 
 def middle_condition(conditions: Sequence[Condition]) -> Condition | None:
     """The condition a verdict is given for: all scans together if that was summarised, else the middle level
-    of the kind of condition that has most levels.
+    of the kind of condition that has most levels. Where several things vary, none of them noise or dose, the first.
     """
     found = in_order(conditions)
     if not found:
         return None
     if () in found:
         return ()
+    varied = {name for condition in found for name, _ in set(condition) - set(shared(found))}
+    if len(varied) > 1 and not varied & {"noise", "dose"}:
+        return conditions[0]
     levels = [condition for condition in found if kind(condition) == kind(found[0])]
     return levels[len(levels) // 2]
 

@@ -21,6 +21,7 @@ from senmei.report.figures import box_plots
 from senmei.report.files import StudyFiles, condition_label, condition_of
 from senmei.report.study import write_study_report
 from senmei.report.tables import subgroup_tables, summary_tables
+from senmei.report.verdict import verdicts
 
 NAMES = ["time_s", "nuclide", "collimator", "layer_mm"]
 FACTS = {
@@ -174,6 +175,19 @@ def test_ablation_never_averages_measured_and_simulated_scans(tmp_path):
         ("All test scans of c", "n = 6 subjects"),
     ]
     assert {"Cohort a", "Cohort b"} <= {t["over"] for t in tables}
+    table = (files.folder / "measures.tsv").read_text().splitlines(keepends=True)
+    kept = [
+        line
+        for line in table
+        if line.split("\t")[1] != {"photographs": "b", "torsos": "a"}.get(line.split("\t")[10])
+    ]
+    (files.folder / "measures.tsv").write_text("".join(kept))
+    tables = ablation_tables(files, {"base": "net", "of": ["mse"]}, ["psnr"])
+    assert [t["over"] for t in tables if t["badges"] == ("synthetic",)] == [
+        "All test scans of a, b",
+        "Cohort a",
+        "Cohort b",
+    ], "families that are cohorts are not shown twice"
     assert ablation_tables(files, None, ["psnr"]) == []
     assert ablation_tables(files, {"base": "net", "of": ["mse"]}, ["ssim"]) == []
     (files.folder / "measures.tsv").unlink()
@@ -247,3 +261,4 @@ def test_a_grid_of_many_is_drawn_where_the_first_scan_lies(tmp_path, monkeypatch
     assert chart is not None and "Else 0 mm layer, Tc-99m, LEHR." in chart.caption
     boxes = box_plots(files, "sheets", "psnr")
     assert boxes is not None and "One of 15 conditions" in boxes.caption
+    assert "2 s, 0 mm layer, Tc-99m, LEHR" in verdicts(files, ["psnr"])[0].text, "where the axes start"
