@@ -305,6 +305,21 @@ def test_files_that_are_no_static_image_are_refused(tmp_path: Path) -> None:
     assert rows[0]["matrix"] == 64
 
 
+def test_a_scan_packed_without_loss_is_read_if_there_is_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = tmp_path / "scans"
+    save_scan(scans / "a.dcm", np.full((64, 64), 9), pixel_mm=(5.4, 5.4))
+    data = pydicom.dcmread(scans / "a.dcm")
+    data.compress(pydicom.uid.JPEG2000Lossless)
+    data.save_as(scans / "packed.dcm")
+    table: list[Row] = [{"file": "packed.dcm", "page": PAGE}]
+    assert len(listed(tmp_path, table)[1]) == 1
+    decoder = type(pydicom.pixels.get_decoder(pydicom.uid.JPEG2000Lossless))
+    monkeypatch.setattr(decoder, "is_available", property(lambda self: False))
+    assert "JPEG 2000" in refused(tmp_path, table)
+
+
 @pytest.mark.parametrize(
     ("rows", "what", "why"),
     [
