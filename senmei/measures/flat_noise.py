@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from senmei.core.errors import DataError
 from senmei.core.example import Example
 from senmei.core.measure import measure
 from senmei.core.volume import Volume
@@ -27,19 +26,14 @@ def flat_noise(example: Example, restored: Volume) -> float:
     smoothed to a standard deviation of 2 camera pixels, varies least relative to its mean: the same squares for all
     methods. A plane is fitted and taken off first. Lower is less noise, or more blur, or detail wiped out: read it
     beside `edge_gain` and `reblur_deviance`. Real texture and edges that a square still holds count as noise, so that
-    0 is no aim. Range 0 up. Needs no reference.
-    Raises DataError if fewer than 4 squares can be judged, the grids differ or a pixel is not finite.
+    0 is no aim. Range 0 up; undefined (NaN) where fewer than 4 squares can be judged. Needs no reference.
+    Raises DataError if the image has no counts, the grids differ or a pixel is not finite.
     Source: the coefficient of variation of a uniform region (NEMA NU 1-2018, uniformity); how it is found is ours.
     """
     ours, counts, camera = fine_and_counted(example, restored)
     chosen = _flat(counts)
     if chosen.sum() < _FEWEST:
-        raise DataError(
-            "No flat part to measure noise in",
-            where=str(example.scan.get("scan", "?")),
-            why=f"{int(chosen.sum())} squares of {EDGE} x {EDGE} camera pixels hold counts and are even",
-            fix="leave this measure out for images of so few pixels",
-        )
+        return float("nan")
     squares = _squares(ours, int(camera["factor"]))[chosen]
     mean = squares.mean(axis=(1, 2))
     ramp = np.arange(squares.shape[1]) - (squares.shape[1] - 1) / 2.0

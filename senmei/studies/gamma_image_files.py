@@ -75,7 +75,7 @@ def planes_of(
             "assumed": assumed,
             "lossy": bool(read.facts["lossy"]),
             "lossy_ratio": read.facts["lossy_ratio"],
-            "noise_ratio": round(noise_ratio(small), 4) if small.any() else None,
+            "noise_ratio": round(noise_ratio(counts), 4) if small.any() else None,  # as stored, not as binned
             "counts_found": int(counts.sum(dtype=np.int64)),
             "counts_told": read.facts["counts_told"] if len(read.views) == len(read.windows) == 1 else None,
         }

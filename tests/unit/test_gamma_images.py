@@ -22,6 +22,7 @@ from senmei.core.volume import Volume
 from senmei.io.dicom_nm_write import planar_to_dicom, save_dicom
 from senmei.io.projections import EnergyWindow, PlanarImage
 from senmei.methods.bicubic import Bicubic
+from senmei.physics.planar.blur import BlurAndBin
 from senmei.physics.planar.counting import binned, counted_area, noise_ratio
 from senmei.report import pixels
 from senmei.report.look import look_of
@@ -293,6 +294,13 @@ def test_the_noise_ratio_knows_counts_from_what_was_made_of_them() -> None:
         assert noise_ratio(binned(counts, 2)) == pytest.approx(1.0, abs=0.1), "sums of counts are counts"
     smooth = (counts[1:, 1:] + counts[:-1, 1:] + counts[1:, :-1] + counts[:-1, :-1]) / 4
     assert noise_ratio(smooth) < 0.3
+    sheet = np.kron(
+        rng.random((8, 8)), np.ones((32, 32))
+    )  # sharp edges, seen by a camera of 7 mm in 2.4 mm pixels
+    seen = BlurAndBin((256, 256), 1.2, [(1.0, 7.0)], (128, 128), 2.4).forward(sheet)
+    assert noise_ratio(rng.poisson(2000 * seen)) == pytest.approx(1.0, abs=0.1), (
+        "structure is not taken for noise"
+    )
     assert np.isnan(noise_ratio(np.zeros((8, 8))))
     sound = {"lossy": False, "noise_ratio": 1.0, "counts_told": None}
     assert remarks(sound) == []

@@ -13,16 +13,16 @@ _SHARE = 0.05  # of the image's bright counts: what is less lies beside the body
 def noise_ratio(counts: NDArray) -> float:
     """Variance of the finest detail over that of photon counts; 1 for counts, NaN where nothing was counted.
 
-    counts : (x, y). Σ h² / Σ m over blocks of 2 x 2 pixels a b / c d, with h = (a - b - c + d) / 2, the finest
-    diagonal detail of Haar's transform, and m their mean. The camera's blur leaves no structure there, so that of
-    independent Poisson counts both sums have the same expectation, however few counts there are. Well below 1: the
-    image was smoothed, resampled, or packed with loss; another factor than 1: its values are shown, not counted (of
-    counts times k the ratio is k). Chance moves it by some sqrt(2 / blocks).
+    counts : (x, y), three pixels a side or more, as the camera stored them. Σ h² / Σ v over all 3 x 3 pixels, with
+    h = Σ w n, w the second difference along both axes ([1 -2 1] by [1 -2 1]), v = Σ w² n: of independent Poisson counts
+    both sums have the same expectation, however few there are, and the camera's blur leaves next to no structure
+    there while pixels are no larger than its FWHM. Well below 1: the image was smoothed, resampled, or packed with
+    loss. Well above: values are scaled for display (of counts times k it is k), or pixels of many counts are too large.
     """
-    x, y = (n - n % 2 for n in counts.shape)
-    a = np.asarray(counts[:x, :y], np.float64)
-    detail = (a[::2, ::2] - a[1::2, ::2] - a[::2, 1::2] + a[1::2, 1::2]) / 2.0
-    total = float(a.sum()) / 4.0
+    n = np.asarray(counts, np.float64)
+    detail = np.diff(np.diff(n, 2, axis=0), 2, axis=1)
+    along = n[:-2] + 4.0 * n[1:-1] + n[2:]
+    total = float((along[:, :-2] + 4.0 * along[:, 1:-1] + along[:, 2:]).sum())
     return float((detail**2).sum()) / total if total > 0 else float("nan")
 
 
