@@ -56,7 +56,10 @@ _KNOWN = {
     "gaussian_oracle": "#8f6300",  # darker than what it bounds
     "butterworth_oracle": "#6a2a60",
 }
-_OTHERS = ("#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddaa33", "#6699cc", "#661100")
+_OTHERS = (
+    "#332288", "#999933", "#882255", "#44aa99", "#117733", "#ddaa33", "#6699cc", "#661100",
+    "#ee7733", "#0077bb", "#ee3377", "#555555", "#bbcc33", "#994455", "#225555", "#aa99dd",
+)  # fmt: skip
 _MARKERS = "osD^vPX*<>hd8pH"
 
 

@@ -20,6 +20,7 @@ from senmei.report.curves import level_axes, level_curves
 from senmei.report.figures import box_plots
 from senmei.report.files import StudyFiles, condition_label, condition_of
 from senmei.report.study import write_study_report
+from senmei.report.style import colours
 from senmei.report.tables import subgroup_tables, summary_tables
 from senmei.report.verdict import verdicts
 
@@ -262,3 +263,8 @@ def test_a_grid_of_many_is_drawn_where_the_first_scan_lies(tmp_path, monkeypatch
     boxes = box_plots(files, "sheets", "psnr")
     assert boxes is not None and "One of 15 conditions" in boxes.caption
     assert "2 s, 0 mm layer, Tc-99m, LEHR" in verdicts(files, ["psnr"])[0].text, "where the axes start"
+
+
+def test_many_methods_have_a_colour_each():
+    names = [f"network{n}" for n in range(16)]
+    assert len(set(colours(names).values())) == 16
