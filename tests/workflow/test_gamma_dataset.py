@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from senmei.io.atomic import sha256
 from senmei.io.tables import read_tsv
-from tests.workflow.running import snakemake
+from tests.workflow.running import planned, snakemake
 
 ROLES = {"input": ("low", "input", "camera"), "truth": ("reference", "mask", "expected")}
 
@@ -50,6 +52,10 @@ def test_pairs_go_out_and_come_back(tmp_path: Path) -> None:
     description = json.loads((one / "dataset/sheets/dataset_description.json").read_text())
     assert description["Synthetic"] is True
     assert description["License"] == "CC-BY-4.0"
+
+    other = config("one", {**cohort, "dataset": {**options, "licence": "CC0-1.0"}})
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(other))
+    assert planned(tmp_path, "datasets") == {"export_dataset": 1, "datasets": 1}, "a licence changes no image"
 
     handed_on = shutil.copytree(one / "dataset" / "sheets", tmp_path / "handed on")
     scans = sorted({row["scan"] for row in manifest})
