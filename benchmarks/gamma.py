@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pickle
 import platform
 import sys
 import tempfile
@@ -62,20 +61,15 @@ class Bench:
     """The sources, printed once, and their scans at any time."""
 
     def __init__(self, folder: Path, shipped: bool = False) -> None:
-        from senmei.core.seeds import short_hash
         from senmei.studies.gamma_sr import GammaSR
 
         self.study, self.settings, self.folder = GammaSR(), settings({} if shipped else COHORT), folder
         self.cohort = self.settings["cohorts"]["sheets"]
         self.sources = self.study.participants(self.cohort)
-        kept = folder / f"sheets-{short_hash(sorted(self.cohort.items(), key=str))}.pickle"
-        if not kept.exists():
-            made = {}
-            for source in self.sources:
-                images = self.study.images(source, self.cohort)
-                made[source["subject"]] = (images, self.study.simulate(images, self.cohort, SEED))
-            kept.write_bytes(pickle.dumps(made))
-        self.sheets = pickle.loads(kept.read_bytes())
+        self.sheets: dict[str, Any] = {}
+        for source in self.sources:
+            images = self.study.images(source, self.cohort)
+            self.sheets[source["subject"]] = (images, self.study.simulate(images, self.cohort, SEED))
 
     def fold(self, k: int) -> dict[str, list[str]]:
         """Sources of train, validation and test; every family in each."""
