@@ -36,6 +36,7 @@ _DEIDENTIFIED = "Header written anew by Senmei: pseudonym, new UIDs, no dates"
 # The same for every image: a study without a date cannot be filed by a DICOMDIR, and a true one would tell a date.
 _NO_DATE = "19000101"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_LARGEST_IS = 2**31 - 1  # of an integer string
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,9 @@ def new_image(labels: Labels, kind: str, pixels: np.ndarray, derived: bool) -> D
     data.PatientOrientation = ""
     data.ImageLaterality = "U"  # of no paired organ: without it the series would have to name a side
     data.ContentDate = data.ContentTime = data.AcquisitionDate = data.AcquisitionTime = ""
-    data.CountsAccumulated = (
-        "" if derived and kind.startswith("RECON") else str(int(pixels.sum(dtype=np.uint64)))
-    )
+    counted = int(pixels.sum(dtype=np.uint64))
+    untold = (derived and kind.startswith("RECON")) or counted > _LARGEST_IS
+    data.CountsAccumulated = "" if untold else str(counted)
     _orient(data)
     if derived:
         _derive(data, labels)

@@ -46,6 +46,9 @@ def restored_planar_to_dicom(volume: Volume, like: PlanarImage, where: str, **la
         windows=like.windows[:1],
     )
     dataset = planar_to_dicom(image, derived=True, **labels)
+    dataset.CountsAccumulated = str(
+        round(float(data.sum(dtype=np.float64)))
+    )  # of the values, not as they are stored
     told = "Counts per pixel of the restored image"
     dataset.RealWorldValueMappingSequence = [
         value_mapping(slope, intercept, int(stored.max()), told, "RESTORED")

@@ -76,7 +76,11 @@ def test_the_header_tells_what_was_done_and_names_nobody() -> None:
         "lost",
     ):
         assert words in data.DerivationDescription
-    assert data.PatientID == "sub-1f" and str(data.PatientName) == "sub-1f^" and data.PatientIdentityRemoved == "YES"
+    assert (
+        data.PatientID == "sub-1f"
+        and str(data.PatientName) == "sub-1f^"
+        and data.PatientIdentityRemoved == "YES"
+    )
     assert data.DetectorInformationSequence[0].ViewCodeSequence[0].CodeMeaning.lower().startswith("posterior")
     assert int(data.ActualFrameDuration) == 1210434
     other = read(exported(restored(), method="bicubic", keys={**KEYS, "series": "e" * 32}))
@@ -104,7 +108,12 @@ def test_a_simulated_sheet_says_that_it_is_one() -> None:
 @pytest.mark.parametrize("source", ["dicom", "simulate"])
 def test_a_validator_has_nothing_to_say(source: str, tmp_path: Path) -> None:
     path = tmp_path / "a.dcm"
-    path.write_bytes(exported(restored((64, 128)), SCAN if source == "dicom" else SHEET, source)[".dcm"])
+    large = restored((256, 512))
+    large.data[:] = 1.0 + large.data / 9  # stored values then sum to more than an integer string can hold
+    path.write_bytes(exported(large, SCAN if source == "dicom" else SHEET, source)[".dcm"])
+    data = pydicom.dcmread(path)
+    assert int(data.CountsAccumulated) == round(float(large.data.sum(dtype=float)))
+    assert data.pixel_array.sum(dtype=float) > 2**31
     done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
     assert [line for line in (done.stdout + done.stderr).splitlines() if line] == ["NMImage"]
 
