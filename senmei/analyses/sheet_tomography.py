@@ -13,6 +13,7 @@ from senmei.analyses.stack_rows import (
     check_subsets,
     each_stack,
     ends,
+    gain_notes,
     rows_of,
     show_planes,
 )
@@ -98,5 +99,5 @@ class SheetTomography(Analysis):
             told |= {"tomo_iterations": setting[0], "tomo_filter_mm": setting[1]}
             rows += rows_of(stack, told)
         columns = [("From these views", mine), ("Resolution recovery", theirs)]
-        show_planes(folder, self.title, stacks, left_out, columns)
+        show_planes(folder, self.title, stacks, left_out, columns, gain_notes(rows, stacks))
         return rows

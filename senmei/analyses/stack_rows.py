@@ -13,6 +13,8 @@ from senmei.analyses.stack_volumes import Planes, Setting, Stack, Trials, collec
 from senmei.analyses.stack_ways import Volumes
 from senmei.core.errors import ConfigError
 from senmei.core.example import Example
+from senmei.core.seeds import derive_seed
+from senmei.core.statistics import bootstrap_ci
 from senmei.core.volume import Volume
 from senmei.io.shown import Figure, Note, write_shown
 
@@ -56,11 +58,36 @@ def rows_of(stack: Stack, told: Mapping[str, float]) -> list[dict[str, Any]]:
     return [{**scan, "measure": name, "value": float(value)} for name, value in told.items()]
 
 
+def gain_notes(rows: Sequence[Mapping[str, Any]], stacks: Sequence[Stack]) -> list[Note]:
+    """A remark for each condition: whether restoring first had the smaller error than resolution recovery."""
+    condition = {str(stack.scan["scan"]): stack.condition for stack in stacks}
+    gains: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["measure"] == "tomo_gain":
+            of = gains.setdefault(condition[str(row["scan"])], {})
+            of.setdefault(str(row["subject"]), []).append(float(row["value"]))
+    notes = []
+    for name, values in gains.items():
+        found = bootstrap_ci(values, derive_seed(0, "stack gain", name))
+        if found is None:
+            continue
+        told = f"{abs(found.mean):.2f} points {'smaller' if found.mean > 0 else 'larger'}"
+        ends = f"; 95 % interval of the gain {found.ci[0]:+.2f} to {found.ci[1]:+.2f}" if found.ci else ""
+        text = f"{name}: from these views the error is {told} than with resolution recovery (n = {found.n}{ends})."
+        notes.append(Note(text, flag=found.mean <= 0))
+    return notes
+
+
 def show_planes(
-    folder: Path, title: str, stacks: Sequence[Stack], left_out: int, columns: Sequence[tuple[str, Trials]]
+    folder: Path,
+    title: str,
+    stacks: Sequence[Stack],
+    left_out: int,
+    columns: Sequence[tuple[str, Trials]],
+    notes: Sequence[Note] = (),
 ) -> None:
-    """Write planes of the first stack, its truth and what the ways made of it, and a remark on those left out."""
-    items: list[Figure | Note] = []
+    """Write planes of the first stack, its truth and what the ways made of it, and remarks."""
+    items: list[Figure | Note] = [*notes]
     if left_out:
         text = f"{left_out} stack{'' if left_out == 1 else 's'} left out: not all of their views are there."
         items.append(Note(text, flag=True))

@@ -35,7 +35,8 @@ STACKS: Sentences = (
         "Heads were printed, in simulation, as stacks of sheets between plates much thinner than the camera's "
         "resolution: grey matter takes up four times as much as white, and there are a hot and a cold ball in each. A "
         "gamma camera turned about them; its views, blurred by each plane's distance and with Poisson counts, were "
-        "restored one by one towards parallel projections without blur and noise. Stacks were split, never views.",
+        "restored one by one towards parallel projections without blur and noise, whose brightest pixel is the data "
+        "range of a view. Stacks were split, never views.",
         (
             "El-Ali H, Ljungberg M, Strand SE, et al. Calibration of a radioactive ink-based stack phantom and its "
             "applications in nuclear medicine. Cancer Biother Radiopharm 2003;18:201-207.",

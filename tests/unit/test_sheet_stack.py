@@ -10,6 +10,7 @@ import pytest
 
 from senmei.analyses.resolution_recovery import ResolutionRecovery
 from senmei.analyses.sheet_tomography import SheetTomography
+from senmei.analyses.stack_rows import gain_notes
 from senmei.analyses.stack_volumes import Stack, Trials, collect, contrast_recovery, numbers
 from senmei.analyses.stack_ways import (
     on_coarse_grid,
@@ -391,8 +392,11 @@ def test_ideal_views_beat_resolution_recovery_and_counts_as_they_were_do_not(
     assert abs(ideal["tomo_counts"]) < 1 and abs(raw["tomo_counts"]) < 2
     assert ideal["tomo_hot"] > raw["tomo_hot"] > 0
     shown = read_shown(tmp_path / "reference")
-    assert [type(i) for i in shown.items] == [Figure]
-    assert "error" in shown.items[0].caption  # type: ignore[union-attr]
+    assert [type(i) for i in shown.items] == [Note, Figure]
+    assert "smaller than with resolution recovery (n = 1)" in shown.items[0].text  # type: ignore[union-attr]
+    assert "error" in shown.items[1].caption  # type: ignore[union-attr]
+    (remark, _) = read_shown(tmp_path / "input").items
+    assert isinstance(remark, Note) and remark.flag and "larger than with" in remark.text
     peers = ResolutionRecovery(iterations=[4, 12], filters_mm=[0], subsets=4)
     told = {
         r["measure"]: r["value"] for r in peers.run_cohort(((e, e["input"]) for e in views), tmp_path / "p")
@@ -401,6 +405,24 @@ def test_ideal_views_beat_resolution_recovery_and_counts_as_they_were_do_not(
     assert raw["tomo_nrmse"] + raw["tomo_gain"] == pytest.approx(told["recovery_nrmse"], rel=1e-5)
     assert told["recovery_nrmse"] < told["coarse_nrmse"]
     assert ResolutionRecovery.methods == ("input",)
+
+
+def test_remarks_tell_the_gain_of_each_condition(body: np.ndarray) -> None:
+    one = stack_of(views_of(body), "input")
+    stacks = [
+        Stack({"scan": f"{s}{c}", "stack": f"sub-{s}_acq-{c}"}, one.acquisition, one.truth, one.labels, None)
+        for c in ("high", "low")
+        for s in "abc"
+    ]
+    gains = (1.0, 2.0, 3.0, -4.0, -5.0, -6.0)
+    rows = [
+        {"scan": k.scan["scan"], "subject": k.scan["scan"][0], "measure": "tomo_gain", "value": gain}
+        for k, gain in zip(stacks, gains, strict=True)
+    ]
+    better, worse = gain_notes(rows, stacks)
+    assert better.text.startswith("acq-high: from these views the error is 2.00 points smaller")
+    assert "n = 3; 95 % interval of the gain +1.00 to +3.00" in better.text and not better.flag
+    assert "5.00 points larger" in worse.text and worse.flag
 
 
 def test_stacks_without_all_views_are_told(body: np.ndarray, tmp_path: Path) -> None:
