@@ -56,7 +56,7 @@ def subgroup_tables(files: StudyFiles, primary: Sequence[str]) -> list[dict[str,
         for value in dict.fromkeys(h["condition"][name] for h in headlines):
             rows = [h for h in headlines if h["condition"][name] == value]
             tables += [
-                {**table, "within": str(value), "primary": False, "versus": None}
+                {**table, "within": str(value), "primary": False}
                 for table in summary_tables(files, primary, rows)
                 if table["primary"]
             ]
@@ -99,7 +99,7 @@ def summary_tables(
                     "measure": measure,
                     "primary": measure in primary,
                     "limit": None if limit is None else f"{limit:g} {facts['unit']}".strip(),
-                    "versus": (files.summary.get("best_classical") or {}).get(cohort, {}).get(measure),
+                    "versus": _versus(rows),
                     "conditions": [
                         {
                             "label": "all images" if not c and measure in files.bounded else labels[c],
@@ -124,6 +124,12 @@ def summary_tables(
                 }
             )
     return tables
+
+
+def _versus(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The method that differences are from; None where there are none."""
+    names = {str(row["versus"]) for row in rows if row.get("versus") and row.get("difference")}
+    return names.pop() if len(names) == 1 else "the best classical one of each condition" if names else None
 
 
 def _winners(files: StudyFiles, rows: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -112,6 +112,7 @@ def test_many_conditions_are_rows_and_few_are_columns(tmp_path):
     assert [t["turned"] for t in tables] == [True, True]
     assert [c["label"] for c in tables[0]["conditions"]][:2] == ["10 s, 0 mm layer, Tc-99m, LEHR", "2 s"]
     assert {c["n"] for c in tables[0]["conditions"]} == {"n = 6"}
+    assert tables[0]["versus"] == "bicubic"
     few = summary_tables(StudyFiles(build(tmp_path / "few"), NAMES), ["psnr"])
     assert not few[0]["turned"] and few[0]["everywhere"] == "0 mm layer"
 
@@ -268,3 +269,12 @@ def test_a_grid_of_many_is_drawn_where_the_first_scan_lies(tmp_path, monkeypatch
 def test_many_methods_have_a_colour_each():
     names = [f"network{n}" for n in range(16)]
     assert len(set(colours(names).values())) == 16
+
+
+def test_differences_from_another_method_in_each_condition_are_said_to_be(tmp_path):
+    folder = build(tmp_path / "x")
+    summary = json.loads((folder / "summary.json").read_text())
+    next(h for h in summary["headlines"] if h["method"] == "net")["versus"] = "gaussian"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    tables = summary_tables(StudyFiles(folder, NAMES), ["psnr"])
+    assert {t["versus"] for t in tables} == {"bicubic", "the best classical one of each condition"}
