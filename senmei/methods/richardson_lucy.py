@@ -20,7 +20,7 @@ _PATIENCE = 10  # iterations
 def iterates(sheet: Sheet, accelerated: bool = False) -> Iterator[np.ndarray]:
     """The image after 1, 2, 3, ... iterations, (x, y) float32, without end."""
     camera, counts = sheet.camera(), sheet.counts
-    least = np.float32(_LEAST * sheet.total / counts.size)
+    least = np.float32(max(_LEAST * sheet.total / counts.size, 1e-12))  # also of a patch without a count
     sensitivity = np.maximum(camera.adjoint(np.ones_like(counts)), np.float32(1e-3))
     image = np.full(sheet.shape, max(counts.mean() - sheet.background, least) / sheet.factor**2, np.float32)
     before, latest, earlier = image, np.zeros_like(image), np.zeros_like(image)

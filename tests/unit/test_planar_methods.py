@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from senmei.methods.nearest import Nearest
 from senmei.methods.patch_dictionary import assembled, details_of, features_of, nearest_atoms, sparse_codes
 from senmei.methods.planar import PlanarMethod, bright_counts
 from senmei.methods.planar_families import of_families
-from senmei.methods.richardson_lucy import RichardsonLucy, iterates
+from senmei.methods.richardson_lucy import RichardsonLucy, deconvolved, iterates
 from senmei.methods.srcnn_planar import SRCNNPlanar
 from senmei.methods.srresnet import SRResNet
 from senmei.methods.upsampling import KINDS, upsample, upsampling_matrix
@@ -860,3 +861,10 @@ def test_a_network_of_one_family_is_that_of_its_scans_alone(cls):
     alone = small(cls).fit(torsos, torsos[:1], quiet(seed=1))
     for name, weights in alone.items():
         np.testing.assert_array_equal(both[name], weights)
+
+
+def test_a_patch_without_a_count_has_a_base_of_zeros():
+    sheet = RichardsonLucy(iterations=1).sheet(example(0))
+    empty = replace(sheet, counts=np.zeros_like(sheet.counts))
+    np.testing.assert_array_equal(deconvolved(empty, 3), np.zeros(sheet.shape, np.float32))
+    assert np.isfinite(deconvolved(empty, 3, accelerated=True)).all()
