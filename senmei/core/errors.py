@@ -78,7 +78,8 @@ class EngineError(SenmeiError):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that suggests the valid name nearest to `name`, or lists them all."""
     names = sorted(map(str, valid))
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+    close.sort(key=lambda found: sorted(found) != sorted(str(name)))  # letters that changed places come first
     if close:
         return f"did you mean '{close[0]}'?"
     return "valid: " + (", ".join(names) if names else "(none)")

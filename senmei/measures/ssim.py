@@ -15,7 +15,7 @@ RADIUS = 5  # voxels: the window is cut at 3.5 sigma, 11 voxels wide
 K1, K2 = 0.01, 0.03
 
 
-@measure(requires=("reference",), better="higher", unit="1", title="Structural similarity (3D)")
+@measure(requires=("reference",), better="higher", unit="1", title="Structural similarity")
 def ssim(example: Example, restored: Volume) -> float:
     """SSIM = mean over the mask of (2 m_x m_y + c1)(2 s_xy + c2) / ((m_x² + m_y² + c1)(s_x² + s_y² + c2)).
 

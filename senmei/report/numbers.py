@@ -37,11 +37,13 @@ def direction(difference: Any, better: str) -> str:
     """'better', 'worse' or 'level': a paired difference, by whether its interval leaves zero out.
 
     One subject has no interval: 'level', for nothing can be claimed from it. For measures that are best at 1 or 0
-    the difference is one of distances from it, so less is better. What is no score has no direction.
+    the difference is one of distances from it, so less is better, if by 1e-4. What is no score has no direction.
     """
     ci: Any = (difference or {}).get("ci95")
     if better not in ("higher", "lower", "one", "zero") or interval(ci) is None:
         return "level"
+    if better == "zero" and max(map(abs, ci)) < 1e-4:
+        return "level"  # rounding of float32, not a bias
     low, high = (ci[0], ci[1]) if better == "higher" else (-ci[1], -ci[0])
     return "better" if low > 0 else "worse" if high < 0 else "level"
 

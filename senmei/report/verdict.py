@@ -133,6 +133,8 @@ def _sentence(files: StudyFiles, rows: Sequence[Headline], condition: Condition)
     rival = f"{'an oracle' if files.oracle(versus) else 'the best tuned classical method'}, {_name(files, versus)}"
     bound = "" if files.oracle(versus) else _bound(files, rows)
     counted = _subjects(learned if learned.get("n", 0) is None else difference)
+    if difference.get("n") == 2:  # whose interval is just the two of them
+        bound, tone = f" Two subjects prove nothing.{bound}", "none"
     return f"{name} {verb} {rival}: {amount} ({note}{counted}; {at}).{bound}", tone
 
 

@@ -115,7 +115,7 @@ def read_files(
             f"No usable image in cohort '{name}'",
             where=cohort["path"],
             why="; ".join(str(row["error"]) for row in status[:3]) or "nothing matched",
-            fix="check its path and what selects its files; the job's log tells of every file left out",
+            fix="see why: give the keys that say what its files do not, or check its path and what selects its files",
         )
     case, note = study.case(images, cohort)
     cohort_notes = {"synthetic": case == "phantom", "surrogate": None, "case": case, "note": note}

@@ -42,7 +42,8 @@ def print_pages(cohort: Mapping[str, Any], folder: Path) -> list[str]:
 
     sheets.pdf : the wedge, then a page each. pages.tsv : id, number in the PDF, source and licence of each. plan.tsv :
     ink, activity, time of printing, start and length of the acquisition. scans.tsv : to be filled and put beside the
-    camera's files. layout.json : where everything lies, and with what it was planned. notes.txt : the sentences.
+    camera's files; one that is there and is another is kept. layout.json : where everything lies, and with what it
+    was planned. notes.txt : the sentences.
     No scan is looked at. Raises ConfigError and DataError as `pages_of`, `plan_pages` and `write_sheets`.
     """
     from senmei.lab.layout import wedge
@@ -60,7 +61,7 @@ def print_pages(cohort: Mapping[str, Any], folder: Path) -> list[str]:
     write_sheets(folder / "sheets.pdf", sheets, layout, printer, substrate)
     write_tsv(folder / "pages.tsv", _page_rows(pages[0]))
     write_tsv(folder / "plan.tsv", [_finite(asdict(row)) for row in plan.pages])
-    write_tsv(folder / TABLE, [_blank(name, cohort) for name in greys], COLUMNS)
+    kept = _write_table(folder, [_blank(name, cohort) for name in greys])
     about = {
         "layout": layout.describe(),
         "printer": asdict(printer),
@@ -69,7 +70,7 @@ def print_pages(cohort: Mapping[str, Any], folder: Path) -> list[str]:
         "camera": planning_camera(cohort).to_dict() | {"time_s": None},
     }
     write_text(folder / "layout.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    told = _told(mix, plan, len(pages[1]), cohort)
+    told = [*kept, *_told(mix, plan, len(pages[1]), cohort)]
     write_text(folder / "notes.txt", "\n".join(told) + "\n")
     return told
 
@@ -110,6 +111,16 @@ def _page_rows(pages: list[SheetPage]) -> list[Row]:
 def _blank(name: str, cohort: Mapping[str, Any]) -> Row:
     """A row of the table to fill: file names are a proposal, times are not known yet."""
     return {"file": f"{name}.dcm", "page": name, "distance_mm": float(cohort["distance_mm"])}
+
+
+def _write_table(folder: Path, rows: list[Row]) -> list[str]:
+    """The table to fill, and a sentence where one is there already that is another: what was filled in stays."""
+    table, new = folder / TABLE, folder / f"new-{TABLE}"
+    write_tsv(new, rows, COLUMNS)
+    if table.exists() and table.read_bytes() != new.read_bytes():
+        return [f"{TABLE} was there and was kept as it is; the table of these pages is {new.name}."]
+    new.replace(table)
+    return []
 
 
 def _finite(row: Row) -> Row:

@@ -37,7 +37,13 @@ def take_scan(root: Path, row: Row, where: str, cohort: Mapping[str, Any]) -> Ro
     told = {name: float(_of(row, cohort, name)) for name in ("distance_mm", "layer_mm")}
     conditions: Row = {"time_s": seconds, "pixel_mm": round(image.voxel[0] * bins, 4)}
     conditions |= {"matrix": image.shape[0] // bins, "nuclide": nuclide, "collimator": collimator, **told}
-    return {**conditions, "start_min": row.get("start_min"), "mbq": row.get("mbq"), "bin": bins, "counts": image}
+    return {
+        **conditions,
+        "start_min": row.get("start_min"),
+        "mbq": row.get("mbq"),
+        "bin": bins,
+        "counts": image,
+    }
 
 
 def read_static(root: Path, name: str, where: str) -> PlanarImage:

@@ -12,7 +12,7 @@ import yaml
 
 from senmei.analyses import ANALYSES
 from senmei.core.configuration import load_yaml, merge, resolve
-from senmei.core.errors import ConfigError, DataError
+from senmei.core.errors import ConfigError, nearest, DataError
 from senmei.methods import METHODS
 from senmei.stages.plan import Plan
 
@@ -306,3 +306,9 @@ def test_presets_ask_methods_for_what_they_take() -> None:
             for name, spec in study(preset=preset)[kind].items():
                 options = {k: v for k, v in spec.items() if k not in ("use", "cohorts", "skip")}
                 registry.get(spec.get("use", name))(**options)
+
+
+def test_letters_that_changed_places_are_seen() -> None:
+    assert nearest("LERH", ["LEHR", "LEAP", "LEUR", "ME", "HE"]) == "did you mean 'LEHR'?"
+    assert nearest("LEUT", ["LEHR", "LEAP", "LEUR", "ME", "HE"]) == "did you mean 'LEUR'?"
+    assert nearest("xyz", ["LEHR", "HE"]) == "valid: HE, LEHR"

@@ -154,6 +154,19 @@ def test_pictures_of_all_kinds_become_pages(tmp_path: Path) -> None:
         pages_of(refuse)
 
 
+def test_a_table_that_was_filled_is_not_written_over(tmp_path: Path) -> None:
+    cohort = settings(tmp_path, {"subjects": 1})["cohorts"]["printed"]
+    print_pages(cohort, tmp_path / "out")
+    assert print_pages(cohort, tmp_path / "out") == print_pages(cohort, tmp_path / "out")
+    table = tmp_path / "out" / "scans.tsv"
+    write_tsv(table, [{**row, "start_min": 44.5} for row in read_tsv(table)])
+    filled = table.read_bytes()
+    told = print_pages(cohort, tmp_path / "out")
+    assert told[0].startswith("scans.tsv was there and was kept")
+    assert table.read_bytes() == filled
+    assert "44.5" not in (tmp_path / "out" / "new-scans.tsv").read_text()
+
+
 def test_a_folder_without_pictures_and_a_frame_without_decoder_stop_the_printing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

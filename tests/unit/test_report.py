@@ -613,6 +613,8 @@ def test_numbers_and_directions():
     assert number(-1.234, sign=True) == "−1.23"
     assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "higher") == "better"
     assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "lower") == "worse"
+    assert direction({"mean": 2e-6, "ci95": [1e-6, 3e-6]}, "zero") == "level", "rounding"
+    assert direction({"mean": 2e-3, "ci95": [1e-3, 3e-3]}, "zero") == "worse"
     assert direction({"mean": 1, "ci95": [-0.5, 1.5]}, "higher") == "level"
     assert direction({"mean": 1, "ci95": None}, "higher") == "level"
     assert direction({"mean": 1, "ci95": [0.5, 1.5]}, "one") == "worse"  # a difference of distances from 1

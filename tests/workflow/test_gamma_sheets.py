@@ -122,3 +122,19 @@ def test_without_printed_cohorts_it_is_said_how_to_have_one(tmp_path: Path) -> N
     text = snakemake(tmp_path, "-n", "sheets", config=told, ok=False)
     assert "There are no sheets to print" in text
     assert "source: sheets" in text
+
+
+def test_what_a_day_was_printed_with_outlives_a_run_that_fails(tmp_path: Path) -> None:
+    own = config(tmp_path / "scans")
+    cohort = own["studies"]["gamma_sr"]["cohorts"]["printed"]
+    cohort |= {"use": "test", "subjects": 1}
+    snakemake(tmp_path, "-c1", "--quiet=rules", "sheets", config=own)
+    folder = study_of(tmp_path) / "printed" / "printed"
+    rows = read_tsv(folder / "scans.tsv")
+    write_tsv(folder / "scans.tsv", [{**row, "start_min": 44.5} for row in rows])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "none").mkdir()
+    cohort["pictures"] = str(tmp_path / "none")
+    told = snakemake(tmp_path, "-c1", "--quiet=rules", "sheets", config=own, ok=False)
+    assert "holds no teacher" in told
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
