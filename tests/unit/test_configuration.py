@@ -12,7 +12,7 @@ import yaml
 
 from senmei.analyses import ANALYSES
 from senmei.core.configuration import load_yaml, merge, resolve
-from senmei.core.errors import ConfigError, nearest, DataError
+from senmei.core.errors import ConfigError, DataError, nearest
 from senmei.methods import METHODS
 from senmei.stages.plan import Plan
 
