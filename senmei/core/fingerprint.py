@@ -33,9 +33,8 @@ def source(module: str) -> Path | None:
         return None
     path = Path(spec.origin or "")
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
-    for (
-        name
-    ) in rest:  # not by find_spec("a.b.c"), which imports a.b: torch, for a function of a network's module
+    # not by find_spec("a.b.c"), which imports a.b: torch, for a function of a network's module
+    for name in rest:
         inside = [folder / name for folder in folders]
         files = [file for place in inside for file in (place / "__init__.py", place.with_suffix(".py"))]
         path = next((file for file in files if file.is_file()), Path())

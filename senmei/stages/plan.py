@@ -22,13 +22,14 @@ from senmei.io.tables import Row, read_tsv
 from senmei.measures import MEASURES
 from senmei.methods import METHODS
 from senmei.stages.cohort import simulated_rows, tabulate
+from senmei.stages.dataset_plan import DatasetPlan
 from senmei.stages.engine_plan import EnginePlan
 from senmei.stages.given import CARD, WEIGHTS, given_card
 from senmei.stages.laboratory_plan import LaboratoryPlan
 from senmei.studies import STUDIES
 
 
-class StudyPlan(EnginePlan, LaboratoryPlan):
+class StudyPlan(EnginePlan, LaboratoryPlan, DatasetPlan):
     """One configured study: its cohorts, role groups, methods, measures and analyses."""
 
     def __init__(self, name: str, settings: dict[str, Any], results: Path, seed: int, strict: bool) -> None:
@@ -107,7 +108,7 @@ class StudyPlan(EnginePlan, LaboratoryPlan):
         for name, export in self.exports.items():
             self._check_export(f"studies.{self.name}.cohorts.{name}.export", export)
         for name, dataset in self.datasets.items():
-            self._check_dataset(f"studies.{self.name}.cohorts.{name}.dataset", dataset)
+            self.check_dataset(f"studies.{self.name}.cohorts.{name}.dataset", dataset)
 
     def _check_learning(self, cohort: str) -> None:
         for name, method in self.methods.items():
@@ -137,36 +138,6 @@ class StudyPlan(EnginePlan, LaboratoryPlan):
                     why="no such method is configured",
                     fix=nearest(method, self.methods),
                 )
-
-    def _check_dataset(self, where: str, dataset: dict[str, Any]) -> None:
-        if not self.study.dataset_module:
-            why = f"the study '{self.settings['use']}' has no pairs to hand on"
-            raise ConfigError("No dataset can be made", where=where, why=why, fix="leave `dataset` out")
-        from senmei.lab.dataset_readme import LICENCES
-
-        text = dataset.get("licence_file")
-        if not text and dataset["licence"] not in LICENCES:
-            raise ConfigError(
-                f"The text of the licence '{dataset['licence']}' is not known",
-                where=f"{where}.licence",
-                why="whoever gets the data must be able to read what they may do with it",
-                fix=f"give it as `licence_file`; {nearest(dataset['licence'], LICENCES)}",
-            )
-        if text and not Path(text).is_file():
-            raise ConfigError(
-                "No such licence",
-                where=f"{where}.licence_file",
-                why=f"there is no file {text}",
-                fix="give a text file with the licence, or `licence` alone where its name is a known one",
-            )
-
-    def dataset(self, cohort: str) -> dict[str, Any]:
-        """How a cohort is handed on. Raises ConfigError for a cohort that is not."""
-        if cohort not in self.datasets:
-            where = f"studies.{self.name}.cohorts.{cohort}"
-            why, fix = "it has no `dataset`", "set `dataset: {licence: CC-BY-4.0, authors: [...]}`"
-            raise ConfigError("Nothing to hand on", where=where, why=why, fix=fix)
-        return self.datasets[cohort]
 
     # ---- cohorts, shards ----
     def listed(self, cohort: str) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from senmei.core.errors import ConfigError, DataError, SenmeiError, of_the_disk
 from senmei.core.study import Listed, Row
 from senmei.core.volume import Volume
+from senmei.physics.planar.sheet import spread_counts
 from senmei.studies.gamma_conditions import camera_of
 from senmei.studies.gamma_doors import Door
 from senmei.studies.gamma_image_files import finer, levels_of, planes_of, remarks
@@ -136,7 +137,7 @@ class ImageDoor(Door):
         if group == "truth":
             area = np.kron(counted_area(low.data[..., 0]), np.ones((factor, factor), bool))
             return {"mask": finer(low, area.astype(np.uint8), factor)}, {}
-        spread = np.kron(low.data[..., 0] / np.float32(factor**2), np.ones((factor, factor), np.float32))
+        spread = spread_counts(low.data[..., 0], factor)
         camera = image_camera(scan, low, settings).role(factor)
         columns = {"counts": int(low.data.sum(dtype=np.float64)), "counts_max": float(low.data.max())}
         return {"low": low, "input": finer(low, spread, factor), "camera": camera}, columns

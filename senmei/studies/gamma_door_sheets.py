@@ -15,6 +15,7 @@ import numpy as np
 from senmei.core.errors import ConfigError, DataError
 from senmei.core.study import Listed, Row
 from senmei.core.volume import Volume
+from senmei.physics.planar.sheet import spread_counts
 from senmei.studies.gamma_camera import check_fitted
 from senmei.studies.gamma_conditions import camera_of
 from senmei.studies.gamma_doors import Door
@@ -149,9 +150,7 @@ class SheetDoor(Door):
             "correction": correction,
         }
         if group == "input":
-            spread = np.kron(shown.data[..., 0], np.ones((factor, factor), np.float32)) / np.float32(
-                factor**2
-            )
+            spread = spread_counts(shown.data[..., 0], factor)
             role["background"] *= correction
             return {"low": shown, "input": teacher.like(spread[..., None]), "camera": role}, columns
         if group == "truth":

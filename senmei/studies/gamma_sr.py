@@ -11,6 +11,7 @@ import numpy as np
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Listed, Row, Study
 from senmei.core.volume import Volume
+from senmei.physics.planar.sheet import spread_counts
 from senmei.studies.gamma_camera import read_cameras
 from senmei.studies.gamma_conditions import camera_of, check_conditions, full_ink, other_camera, scans_of
 from senmei.studies.gamma_doors import door
@@ -183,9 +184,8 @@ class GammaSR(Study):
         columns = {"counts": int(low.data.sum(dtype=np.int64)), "counts_max": float(expected.data.max())}
         columns |= _family(scan)
         if group == "input":
-            spread = np.kron(low.data[..., 0], np.ones((factor, factor))) / factor**2
             grid = activity if fine else low
-            shown = grid.like(spread[..., None].astype(np.float32))
+            shown = grid.like(spread_counts(low.data[..., 0], factor)[..., None])
             return {"low": _counts(low), "input": shown, "camera": camera.role(factor)}, columns
         teacher, mask = raw(scan["image"], "teacher"), raw(scan["image"], "mask")
         white = full_ink(camera, cohort, activity.voxel[0])

@@ -14,7 +14,7 @@ from senmei.core.errors import ConfigError
 from senmei.core.seeds import draw_generator
 from senmei.core.study import Listed, Row
 from senmei.core.volume import Volume
-from senmei.physics.planar.sheet import sheet_affine
+from senmei.physics.planar.sheet import sheet_affine, spread_counts
 from senmei.studies.gamma_conditions import camera_of, check_conditions, other_camera, scans_of
 from senmei.studies.gamma_doors import Door
 from senmei.studies.gamma_stack_views import (
@@ -213,7 +213,7 @@ class StackDoor(Door):
             return {"high": low}, {}
         columns: Row = {"counts": int(drawn.sum()), "counts_max": float(expected.data.max())}
         if group == "input":
-            spread = np.kron(low.data[..., 0], np.ones((factor, factor))) / factor**2
+            spread = spread_counts(low.data[..., 0], factor)
             role = replace(camera, measured=seen_response(camera)).role(factor)
             return {"low": low, "input": image_of(spread, pixel), "camera": role}, columns
         ideal = project(counts, acquisition, mu, psf=False)

@@ -16,6 +16,12 @@ def sheet_affine(shape: tuple[int, int], pixel_mm: float) -> np.ndarray:
     return affine
 
 
+def spread_counts(counts: NDArray, factor: int) -> NDArray[np.float32]:
+    """Counts (x, y) of pixels, evenly over `factor` x `factor` finer ones of each: (x factor, y factor) float32."""
+    evenly = np.kron(np.asarray(counts, np.float64) / factor**2, np.ones((factor, factor)))
+    return np.asarray(evenly, np.float32)
+
+
 def plane_of(activity: Volume) -> tuple[NDArray[np.float64], float]:
     """Values (x, y) float64 of a sheet (x, y, 1), and its pixel in mm.
 
